@@ -1,0 +1,103 @@
+"""Composable pure-ASGI middleware for any Python web app.
+
+A *layer* is anything you can call with an ASGI app to get an ASGI app. Describe the layers you want, stack
+them and wrap your app; the first is the outermost::
+
+    from sipup_middleware import Health, RateLimit, ResponseCache, Stack
+
+    stack = Stack(Health(), RateLimit(), ResponseCache())
+    application = stack(app)
+
+What stands here is the front door. A layer is imported when it is first named, so that a missing extra speaks
+only where it is needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sipup_middleware.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    DatabaseUnavailable,
+    JobsUnavailable,
+    MissingExtra,
+    OutcomeUnknown,
+    PluginNotFound,
+    PoolTimeout,
+    QueryTimeout,
+    SipupError,
+    StoreUnavailable,
+    TransactionMisuse,
+)
+from sipup_middleware.plugin import Plugin
+from sipup_middleware.settings import Settings
+from sipup_middleware.stack import Layer, Stack
+
+if TYPE_CHECKING:
+    from sipup_middleware.cache import ResponseCache, Rule
+    from sipup_middleware.client_ip import ClientIP
+    from sipup_middleware.database import Database, PoolConfig
+    from sipup_middleware.health import Check, Health
+    from sipup_middleware.ratelimit import Limit, RateLimit, by_header, by_ip, by_user
+    from sipup_middleware.store import Store
+
+__all__ = (
+    "BackendUnavailable",
+    "Check",
+    "ClientIP",
+    "ConfigurationError",
+    "Database",
+    "DatabaseUnavailable",
+    "Health",
+    "JobsUnavailable",
+    "Layer",
+    "Limit",
+    "MissingExtra",
+    "OutcomeUnknown",
+    "Plugin",
+    "PluginNotFound",
+    "PoolConfig",
+    "PoolTimeout",
+    "QueryTimeout",
+    "RateLimit",
+    "ResponseCache",
+    "Rule",
+    "Settings",
+    "SipupError",
+    "Stack",
+    "Store",
+    "StoreUnavailable",
+    "TransactionMisuse",
+    "by_header",
+    "by_ip",
+    "by_user",
+)
+
+_HOME = {
+    "Check": "health",
+    "ClientIP": "client_ip",
+    "Database": "database",
+    "Health": "health",
+    "Limit": "ratelimit",
+    "PoolConfig": "database",
+    "RateLimit": "ratelimit",
+    "ResponseCache": "cache",
+    "Rule": "cache",
+    "Store": "store",
+    "by_header": "ratelimit",
+    "by_ip": "ratelimit",
+    "by_user": "ratelimit",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a layer when it is first named (PEP 562)."""
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

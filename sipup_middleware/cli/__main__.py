@@ -1,0 +1,7 @@
+"""``python -m sipup_middleware.cli``, for where the script is not on PATH."""
+
+from sipup_middleware.cli import main
+
+__all__ = ()
+
+main()

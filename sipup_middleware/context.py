@@ -1,0 +1,112 @@
+"""What the layers around one request know of each other: one slotted object, made by the outermost.
+
+It stands in ``scope["sipup"]`` and in ``scope["state"]["sipup"]`` (Starlette's ``request.state.sipup``), and in
+one ContextVar, for code that has no request at hand. Each attribute is set only by a layer that is there.
+"""
+
+from __future__ import annotations
+
+import re
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sipup_middleware.asgi import header
+from sipup_middleware.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sipup_middleware.cache.response import ResponseControl
+    from sipup_middleware.database.facade import Facade
+    from sipup_middleware.ratelimit.limits import RequestLimits
+    from sipup_middleware.store.handle import OpenStore
+    from sipup_middleware.store.tags import TagSet
+
+__all__ = ("Context", "current", "enter")
+
+_CURRENT: ContextVar[Context] = ContextVar("sipup")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_MADE_BY = {
+    "db": "Database",
+    "jobs": "Jobs",
+    "limits": "RateLimit",
+    "response": "ResponseCache",
+    "store": "ResponseCache",
+}
+
+
+class Context:
+    """One request as the layers see it."""
+
+    __slots__ = ("_request_id", "db", "failure", "jobs", "limits", "response", "scope", "store", "tags")
+
+    db: Facade
+    """Set by `Database`: statements, transactions."""
+
+    jobs: object
+    """Set by `Jobs`: enqueueing."""
+
+    limits: RequestLimits
+    """Set by `RateLimit`: the decision on this request."""
+
+    response: ResponseControl
+    """Set by `ResponseCache`: how this response may be stored."""
+
+    store: OpenStore
+    """Set by `ResponseCache`: the open store."""
+
+    tags: TagSet | None
+    """What this response was made from; None where nobody collects."""
+
+    failure: Exception | None
+    """The outage that a facade raised in this request; see `outage.py`."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.tags = None
+        self.failure = None
+        self._request_id: str | None = None
+
+    if not TYPE_CHECKING:  # a type checker knows the attributes; this would hide a misspelt one from it
+
+        def __getattr__(self, name):  # noqa: ANN001, ANN204 (always raises)
+            """Explain an attribute that no layer has set."""
+            if layer := _MADE_BY.get(name):
+                raise AttributeError(f"no {layer} layer wraps this app, so its requests have no {name!r}")
+            raise AttributeError(name)
+
+    @property
+    def request_id(self) -> str:
+        """The trace id of a valid ``traceparent`` (W3C Trace Context), else 32 random hex digits."""
+        if self._request_id is None:
+            given = _TRACEPARENT.fullmatch(header(self.scope, b"traceparent") or b"")
+            self._request_id = given[1].decode() if given and given[1].strip(b"0") else uuid4().hex
+        return self._request_id
+
+
+def current() -> Context:
+    """Return the context of the request being served.
+
+    Raises `ConfigurationError` outside a request, or in an app that no layer wraps.
+    """
+    try:
+        return _CURRENT.get()
+    except LookupError:
+        raise ConfigurationError("no request is being served by a layer of sipup_middleware here") from None
+
+
+async def enter(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve *app*, the outermost layer, with the request's only copy of *scope* and a new context in it."""
+    context = Context(scope)
+    inner = {
+        **scope,
+        "state": {**(scope.get("state") or {}), "sipup": context},
+        "extensions": scope.get("extensions") or {},
+        "sipup": context,
+    }
+    token = _CURRENT.set(context)
+    try:
+        await app(inner, receive, send)
+    finally:
+        _CURRENT.reset(token)

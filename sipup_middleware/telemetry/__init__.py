@@ -1,0 +1,47 @@
+"""What the layers count and report, read by health, logs and plugins.
+
+Counts are pulled: a layer registers its numbers once and adds to them in the request path::
+
+    refused = telemetry.counter("ratelimit.decisions", decision="refused")
+    refused.add()
+
+Facts are pushed: rare things, in the past tense, told to every observer::
+
+    telemetry.emit(BackendLost("store", "ConnectionError"))
+
+==================  =====================================================
+``registry``        `Telemetry`: one a wrapped app; what is registered by name
+``metrics``         `Counter`, `Histogram`, and how they are kept
+``checks``          `Check`: what readiness asks, and `Reading`: the answer
+``facts``           what may be emitted
+==================  =====================================================
+"""
+
+from sipup_middleware.telemetry.checks import Check, Reading
+from sipup_middleware.telemetry.facts import (
+    BackendLost,
+    BackendRestored,
+    ErrorUnhandled,
+    Fact,
+    RequestRefused,
+    ResponsesPurged,
+    WarningRaised,
+)
+from sipup_middleware.telemetry.metrics import Counter, Histogram
+from sipup_middleware.telemetry.registry import Observer, Telemetry
+
+__all__ = (
+    "BackendLost",
+    "BackendRestored",
+    "Check",
+    "Counter",
+    "ErrorUnhandled",
+    "Fact",
+    "Histogram",
+    "Observer",
+    "Reading",
+    "RequestRefused",
+    "ResponsesPurged",
+    "Telemetry",
+    "WarningRaised",
+)

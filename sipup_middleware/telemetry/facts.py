@@ -1,0 +1,75 @@
+"""Rare things that happened, in the past tense. None holds a client's identity, a URL or a parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = (
+    "BackendLost",
+    "BackendRestored",
+    "ErrorUnhandled",
+    "Fact",
+    "RequestRefused",
+    "ResponsesPurged",
+    "WarningRaised",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Base of every fact."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendLost(Fact):
+    """A layer began to do without its server; emitted once an outage."""
+
+    layer: str
+    reason: str
+    """The kind of error, by name; never its message."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRestored(Fact):
+    """A layer's server answers again; follows `BackendLost`."""
+
+    layer: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused(Fact):
+    """A client went over a limit."""
+
+    rule: str
+    client: str
+    """A keyed hash: tells clients apart within this process, and nothing more."""
+
+    retry_after: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesPurged(Fact):
+    """Someone asked for stored things to be forgotten."""
+
+    tags: int
+    """How many tags were purged; 0 = everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorUnhandled(Fact):
+    """The app let an exception fly out of a request."""
+
+    error: str
+    """The exception's type, by name."""
+
+    route: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WarningRaised(Fact):
+    """Something is set up in a way that will hurt; emitted once."""
+
+    layer: str
+    message: str
