@@ -13,12 +13,10 @@ import atexit
 import logging
 import os
 import threading
-from asyncio import (
-    _get_running_loop as running_loop,
-)  # in asyncio's __all__; the public form raises outside a loop
+from asyncio import _get_running_loop as running_loop  # public in asyncio: the other form raises outside
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from anyio import CancelScope
 
@@ -49,14 +47,14 @@ class Home:
         """Whether the caller runs on this very loop."""
         return running_loop() is self.loop
 
-    async def call(self, function: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts]) -> T:
-        """Await ``function(*args)`` on this loop, from any asyncio or trio task, in the caller's ContextVars."""
+    async def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Await ``function(*args)`` on this loop, from any asyncio or trio task, with its ContextVars."""
         if self.is_here:
             return await function(*args)
         hop = _Hop(self.loop, function, args)
         return await (_from_trio(hop) if running_loop() is None else _from_asyncio(hop))
 
-    def post(self, function: Callable[[Unpack[Ts]], object], *args: Unpack[Ts]) -> None:
+    def post(self, function: Callable[[*Ts], object], *args: *Ts) -> None:
         """Run ``function(*args)`` on this loop soon; dropped if the loop is closed."""
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(function, *args)
@@ -217,12 +215,7 @@ def bridge() -> Home:
 
 
 def _start_thread() -> Home:
-    try:
-        from uvloop import new_event_loop  # noqa: PLC0415 (not a dependency: used if it is there)
-    except ImportError:
-        from asyncio import new_event_loop  # noqa: PLC0415
-
-    home = Home(new_event_loop())
+    home = Home(_new_loop())
     started = threading.Event()
 
     def run() -> None:
@@ -237,6 +230,14 @@ def _start_thread() -> Home:
     return home
 
 
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 (not a dependency: used if it is there)
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
 def _stop_thread(home: Home, thread: threading.Thread, pid: int) -> None:
     if os.getpid() != pid or not home.alive:
         return
@@ -247,8 +248,8 @@ def _stop_thread(home: Home, thread: threading.Thread, pid: int) -> None:
 
 
 def _forget_after_fork() -> None:
-    """A forked child has the parent's loop but not its thread."""
-    global _bridge, _bridge_lock  # noqa: PLW0603 (see `bridge`)
+    """Start over in a forked child: it has the parent's loop but not its thread."""
+    global _bridge, _bridge_lock
     _bridge, _bridge_lock = None, threading.Lock()
 
 

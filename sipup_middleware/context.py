@@ -1,7 +1,7 @@
 """What the layers around one request know of each other: one slotted object, made by the outermost.
 
-It stands in ``scope["sipup"]`` and in ``scope["state"]["sipup"]`` (Starlette's ``request.state.sipup``), and in
-one ContextVar, for code that has no request at hand. Each attribute is set only by a layer that is there.
+It stands in ``scope["sipup"]`` and in ``scope["state"]["sipup"]`` (Starlette's ``request.state.sipup``), and
+in one ContextVar, for code that has no request at hand. Each attribute is set only by a layer that is there.
 """
 
 from __future__ import annotations

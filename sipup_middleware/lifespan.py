@@ -45,8 +45,13 @@ class Opening(Generic[H]):
     def __reduce__(self) -> tuple[type[Opening[H]], tuple[()]]:
         return Opening, ()
 
+    @property
+    def handle(self) -> H | None:
+        """What is open, for those who only look; opens nothing."""
+        return self._handle if self._home is not None and self._home.alive else None
+
     def get(self, build: Callable[[Home], H]) -> H:
-        """Return the open handle; where none is open, open one lazily on the bridge, until the process ends."""
+        """Return the open handle; where none is, open one lazily on the bridge, until the process ends."""
         if self._handle is not None and self._home is not None and self._home.alive:
             return self._handle
         home = bridge()

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from typing import Any
 
 from sipup_middleware.errors import ConfigurationError
 
@@ -70,7 +71,8 @@ class Settings:
                 close = get_close_matches(name, known, n=1)
                 hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
                 raise ConfigurationError(f"unknown setting {name}{hint}")
-        return replace(given or cls(), **{known[name]: _read(name, known[name], said[name]) for name in said})
+        values: dict[str, Any] = {known[name]: _read(name, known[name], text) for name, text in said.items()}
+        return replace(given or cls(), **values)
 
 
 def _read(name: str, attribute: str, text: str) -> str | int | bool | None:

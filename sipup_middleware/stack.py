@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sipup_middleware.settings import Settings
     from sipup_middleware.store.handle import OpenStore
 
-__all__ = ("Layer", "Resources", "Stack")
+__all__ = ("Layer", "Opens", "Resources", "Stack")
 
 
 class Layer(Protocol):
@@ -55,7 +55,7 @@ class Resources:
 class Stack:
     """Several layers as one; the first named is the outermost.
 
-    A stack is itself a layer, so stacks nest. Starlette's ``Middleware(cls, ...)`` may stand among the layers.
+    A stack is a layer too, so stacks nest. Starlette's ``Middleware(cls, ...)`` may stand among the layers.
     *plugins* are names of installed plugins; ``log=False`` keeps it from writing to the logger
     ``sipup_middleware``.
     """
@@ -89,9 +89,11 @@ class Stack:
         if settings.rate_limit:
             layers.append(RateLimit(storage=settings.redis_url or "memory://"))
         if settings.response_cache:
-            layers.append(ResponseCache(store=Store(settings.store_url or settings.redis_url or "memory://")))
+            url = settings.store_url or settings.redis_url or "memory://"
+            layers.append(ResponseCache(store=Store(url, runtime_dir=settings.runtime_dir)))
         if settings.database and settings.database_url:
-            layers.append(Database(settings.database_url, pool=PoolConfig(budget=settings.budget)))
+            pool = PoolConfig(budget=settings.budget, workers=settings.workers or "auto")
+            layers.append(Database(settings.database_url, pool=pool))
         return cls(*layers, plugins=plugins)
 
     def __call__(self, app: ASGIApp, *, telemetry: Telemetry | None = None) -> ASGIApp:

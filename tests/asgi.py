@@ -119,7 +119,9 @@ async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
         (started if message["type"].startswith("lifespan.startup") else stopped).set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(app, {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        tasks.start_soon(
+            _call, app, {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send
+        )
         await started.wait()
         assert sent == ["lifespan.startup.complete"]
         try:
@@ -129,6 +131,10 @@ async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
             with anyio.CancelScope(shield=True), anyio.fail_after(10):
                 await stopped.wait()
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def _call(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
+from sipup_middleware.bridge import bridge
 from sipup_middleware.services import Services, run_services
+
+settings.register_profile("suite", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=10_000)
+settings.load_profile("suite")
 
 BACKENDS = [
     pytest.param(("asyncio", {"debug": True}), id="asyncio"),
@@ -23,10 +29,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
+@pytest.fixture(autouse=True, scope="session")
+def bridge_runs() -> None:
+    """Start the bridge's thread before loops are watched: it takes a moment of whoever calls it first."""
+    bridge()
+
+
 @pytest.fixture(autouse=True)
 def no_blocking_calls() -> Iterator[None]:
     """Fail a test whose event loop was blocked by our own code."""
-    with blockbuster_ctx("sipup_middleware"):
+    with blockbuster_ctx("sipup_middleware") as blockbuster:
+        # asyncpg looks for ~/.pgpass at each dial without a password.
+        blockbuster.functions["os.stat"].can_block_in("asyncpg/connect_utils.py", "_read_password_file")
         yield
 
 

@@ -2,6 +2,7 @@
 
 ==================  =====================================================
 ``services``        ``sipup services run -- COMMAND``
+``foreground``      how a command is run: every signal reaches it once
 ==================  =====================================================
 """
 

@@ -4,4 +4,5 @@ from sipup_middleware.cli import main
 
 __all__ = ()
 
-main()
+if __name__ == "__main__":
+    main()

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from types import FrameType
+import shutil
 
 import click
 
+from sipup_middleware.cli.foreground import run_command
 from sipup_middleware.errors import SipupError
 from sipup_middleware.services import run_services
 
 __all__ = ("services",)
 
+_CANNOT_RUN = 126
 _NOT_FOUND = 127
+_INTERRUPTED = 130
 
 
 @click.group()
@@ -24,7 +23,7 @@ def services() -> None:
     """Throwaway servers for development."""
 
 
-@services.command(context_settings={"ignore_unknown_options": True})
+@services.command(context_settings={"allow_interspersed_args": False})
 @click.option("--postgres/--no-postgres", default=True, show_default=True, help="Start a PostgreSQL.")
 @click.option("--valkey/--no-valkey", default=True, show_default=True, help="Start a Valkey.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -34,30 +33,26 @@ def run(context: click.Context, *, postgres: bool, valkey: bool, command: tuple[
 
     Where one of these is set already, that server is used. What was started is gone afterwards.
     """
+    if shutil.which(command[0]) is None:
+        there = os.path.isfile(command[0])  # noqa: PTH113 (a word that the user typed, not a path of ours)
+        click.echo(f"{command[0]}: {'Permission denied' if there else 'No such file or directory'}", err=True)
+        context.exit(_CANNOT_RUN if there else _NOT_FOUND)
     try:
-        with run_services(postgres=postgres, valkey=valkey) as running:
-            for name, url in running.environ.items():
-                ours = running.postgres if name == "SIPUP_DATABASE_URL" else running.valkey
-                click.echo(f"{name}={url if ours else '(as set)'}", err=True)
-            code = _run(command, {**os.environ, **running.environ})
+        code = _run(command, postgres=postgres, valkey=valkey)
     except SipupError as error:
         raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:  # before there was a command to hand it to, or after
+        code = _INTERRUPTED
     context.exit(code)
 
 
-def _run(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run *command*, hand SIGTERM on to it, and return its exit code as a shell would."""
-    try:
-        process = subprocess.Popen(command, env=dict(environ))  # noqa: S603 (the user's own command line)
-    except OSError as error:
-        click.echo(f"{command[0]}: {error.strerror}", err=True)
-        return _NOT_FOUND
-
-    def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (the handler's signature)
-        with suppress(ProcessLookupError):
-            process.send_signal(number)
-
-    signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to the command too: it decides
-    code = process.wait()
-    return 128 - code if code < 0 else code
+def _run(command: tuple[str, ...], *, postgres: bool, valkey: bool) -> int:
+    with run_services(postgres=postgres, valkey=valkey) as running:
+        for name, url in running.environ.items():
+            ours = running.postgres if name == "SIPUP_DATABASE_URL" else running.valkey
+            click.echo(f"{name}={url if ours else '(as set)'}", err=True)
+        try:
+            return run_command(command, {**os.environ, **running.environ})
+        except OSError as error:
+            click.echo(f"{command[0]}: {error.strerror}", err=True)
+            return _CANNOT_RUN

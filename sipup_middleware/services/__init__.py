@@ -14,8 +14,10 @@ place. All of it blocks: it is for scripts and fixtures, never for a request.
 ``run``             `run_services`: both, or those you have, side by side
 ``postgres``        a PostgreSQL cluster in a directory of its own
 ``valkey``          a Valkey (or Redis) without persistence
-``process``         a server process: started, stopped, killed
-``reaper``          what ends the servers if their owner is killed
+``server``          what both are: started, stopped, killed, ready
+``process``         their private directory and processes, by way of its keeper
+``keeper``          the process that owns them, and ends them when we end
+``account``         whom they run as: never root
 ==================  =====================================================
 """
 

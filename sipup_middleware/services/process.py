@@ -1,137 +1,129 @@
-"""A server process of ours: started as an unprivileged user, stopped gently, or killed."""
+"""A private directory and the processes in it, by way of their keeper."""
 
 from __future__ import annotations
 
+import json
 import os
-import pwd
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from sipup_middleware.errors import BackendUnavailable
-from sipup_middleware.services import reaper
+from sipup_middleware.errors import BackendUnavailable, ConfigurationError
+from sipup_middleware.services import keeper
+from sipup_middleware.services.account import Account
 
-__all__ = ("Nest", "Server", "unprivileged")
+__all__ = ("Nest",)
 
-_START = 30.0
-"""Seconds until a server that is not ready counts as failed."""
+_LONGEST_BASE = 70
+"""A socket's path may have 103 bytes (macOS; 107 on Linux); ``/sipup-xxxxxxxx/.s.PGSQL.5432`` needs 29."""
 
-_STOP = 10.0
 _LOG_LINES = 15
 
 
-def unprivileged() -> dict[str, object]:
-    """Return what makes `subprocess` drop root's privileges; nothing where there are none to drop."""
-    if os.geteuid() != 0:
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-
 class Nest:
-    """The private directory of some servers, and the reaper that outlives their owner."""
+    """Where some servers live; its keeper ends them when this process ends."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="sipup-"))
-        self._reaper = subprocess.Popen(  # noqa: S603 (our own file, our own interpreter)
-            [sys.executable, "-I", "-S", reaper.__file__],
+        self.account = Account.current()
+        owner, uid, gid = str(os.getpid()), str(self.account.uid), str(self.account.gid)
+        self._turn = threading.Lock()
+        self._asked = 0
+        self._keeper = subprocess.Popen(  # noqa: S603 (our own file, our own interpreter)
+            [sys.executable, "-I", "-S", keeper.__file__, _base(self.account), owner, uid, gid],
+            cwd="/",
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        self.tell(f"directory {self.path}")
 
-    def tell(self, line: str) -> None:
-        """Announce *line* to the reaper."""
-        assert self._reaper.stdin  # noqa: S101 (it was opened as a pipe)
-        self._reaper.stdin.write(line + "\n")
-        self._reaper.stdin.flush()
+    @cached_property
+    def path(self) -> Path:
+        """The directory, 0700, owned by the servers' user: waits for the keeper to have made it."""
+        assert self._keeper.stdout  # noqa: S101 (it was opened as a pipe)
+        assert self._keeper.stderr  # noqa: S101 (it was opened as a pipe)
+        if said := self._keeper.stdout.readline():
+            return Path(os.fsdecode(said[:-1]))
+        raise BackendUnavailable(f"no place for servers:\n{self._keeper.stderr.read().decode().strip()}")
+
+    def spawn(self, name: str, command: Sequence[str | Path], *, ending: signal.Signals) -> int:
+        """Start *command* and return its process id; the signal *ending* ends it when we are gone."""
+        words = [str(word) for word in command]
+        return int(self._ask(do="spawn", name=name, command=words, ending=int(ending)))
+
+    def run(self, name: str, command: Sequence[str | Path]) -> None:
+        """Run *command* to its end. Raises `BackendUnavailable` with its last words where it fails."""
+        self.spawn(name, command, ending=signal.SIGTERM)
+        self.wait(lambda: self.ended(name), within=60.0)
+        if self._ask(do="poll", name=name) != 0:
+            self.fail(name)
+
+    def ended(self, name: str) -> bool:
+        """Return whether *name* has ended."""
+        return self._ask(do="poll", name=name) is not None
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send *number* to *name*, if it runs."""
+        self._ask(do="signal", name=name, number=int(number))
+
+    def crash(self, name: str) -> None:
+        """Kill *name* and its children."""
+        self._ask(do="crash", name=name)
+
+    def wait(self, happened: Callable[[], bool], *, within: float) -> bool:
+        """Return whether it *happened* within so many seconds."""
+        deadline = time.monotonic() + within
+        while not happened():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)
+        return True
+
+    def fail(self, name: str) -> None:
+        """Raise `BackendUnavailable` with the last words of *name*."""
+        lines = (self.path / f"{name}.log").read_text(errors="replace").splitlines()
+        raise BackendUnavailable("\n".join((f"{name} did not start:", *lines[-_LOG_LINES:])))
 
     def close(self) -> None:
-        """Remove the directory and wait for the reaper, which then has nothing left to do."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._reaper.communicate()
+        """End what still runs, and remove the directory."""
+        self._keeper.communicate(b"end\n")
+        if "path" in self.__dict__:  # the keeper may have been killed
+            shutil.rmtree(self.path, ignore_errors=True)
 
-    def give_to(self, path: Path, identity: Mapping[str, object]) -> None:
-        """Make *path* belong to the user that a server will run as."""
-        if identity:
-            os.chown(path, int(str(identity["user"])), int(str(identity["group"])))
+    def _ask(self, **request: object) -> Any:  # noqa: ANN401 (what the keeper replies depends on the request)
+        _ = self.path  # the keeper's first line is read before its replies
+        assert self._keeper.stdin  # noqa: S101 (it was opened as a pipe)
+        assert self._keeper.stdout  # noqa: S101 (it was opened as a pipe)
+        with self._turn:
+            self._asked += 1
+            line = json.dumps({"id": self._asked, **request}).encode() + b"\n"
+            try:
+                self._keeper.stdin.write(line)
+                self._keeper.stdin.flush()
+                reply: dict[str, Any] = {"id": 0}
+                while reply["id"] != self._asked:  # a Ctrl-C may have left an earlier reply unread
+                    reply = json.loads(self._keeper.stdout.readline())
+            except (OSError, ValueError):
+                raise BackendUnavailable("the keeper of the servers is gone, and they with it") from None
+        if "error" in reply:
+            raise BackendUnavailable(f"{request.get('name')}: {reply['error']}")
+        return reply["value"]
 
 
-class Server:
-    """One server process, in a session of its own: a Ctrl-C in the terminal is its owner's to handle."""
-
-    def __init__(
-        self,
-        nest: Nest,
-        command: Sequence[str | Path],
-        *,
-        log: Path,
-        ready: Callable[[], bool],
-        identity: Mapping[str, object],
-    ) -> None:
-        self._nest = nest
-        self._command = [str(word) for word in command]
-        self._log = log
-        self._ready = ready
-        self._identity = identity
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start the process; `wait_ready` says when it serves."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 (a server binary we found, arguments of our own)
-                self._command,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **self._identity,  # type: ignore[call-overload]  # user, group, extra_groups
-            )
-        self._nest.tell(f"pid {self._process.pid}")
-
-    def wait_ready(self) -> None:
-        """Return when the server serves. Raises `BackendUnavailable` with its last words if it does not."""
-        deadline = time.monotonic() + _START
-        while not self._ready():
-            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
-                raise BackendUnavailable(
-                    f"{Path(self._command[0]).name} did not start:\n{self._last_words()}"
-                )
-            time.sleep(0.005)
-
-    def stop(self) -> None:
-        """Ask the server to end now (PostgreSQL: fast shutdown), and wait for it."""
-        self._end(signal.SIGINT)
-
-    def kill(self) -> None:
-        """End the server and its children as a crash would."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with suppress(ProcessLookupError):
-            if number is signal.SIGKILL:
-                os.killpg(process.pid, number)
-            else:
-                process.send_signal(number)
-        try:
-            process.wait(_STOP)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        self._nest.tell(f"done {process.pid}")
-
-    def _last_words(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
+def _base(account: Account) -> str:
+    """Return where temporary directories go, if sockets below it have short enough names that work."""
+    bases = tempfile.gettempdir(), "/tmp"  # noqa: S108 (only a private directory is made there)
+    for base in bases:
+        if len(os.fsencode(base)) <= _LONGEST_BASE and account.may_enter(Path(base)):
+            return base
+    raise ConfigurationError(
+        f"no directory for servers: {' and '.join(bases)} are too long or private; set TMPDIR"
+    )

@@ -40,28 +40,34 @@ def run_services(
     valkey: bool = True,
     environ: Mapping[str, str] = os.environ,
     postgres_settings: Mapping[str, str] | None = None,
+    valkey_settings: Mapping[str, str] | None = None,
 ) -> Iterator[Services]:
     """Keep a PostgreSQL and a Valkey running; nothing of ours is left behind, even if this process is killed.
 
-    Raises `ConfigurationError` where none is found, `BackendUnavailable` where one does not start.
+    The settings are those of ``postgresql.conf`` and ``valkey.conf``. Raises `ConfigurationError` where a
+    server is not found, `BackendUnavailable` where one does not start.
     """
-    database_url, redis_url = environ.get("SIPUP_DATABASE_URL"), environ.get("SIPUP_REDIS_URL")
+    database_url = environ.get("SIPUP_DATABASE_URL") if postgres else None
+    redis_url = environ.get("SIPUP_REDIS_URL") if valkey else None
+    make_postgres, make_valkey = postgres and not database_url, valkey and not redis_url
+    if not make_postgres and not make_valkey:
+        yield Services(database_url, redis_url, None, None)
+        return
     with ExitStack() as cleanup:
         nest = Nest()
         cleanup.callback(nest.close)
-        kept = Valkey(nest) if valkey and not redis_url else None
-        if kept is not None:
-            cleanup.callback(kept.stop)
+        kept = Valkey(nest, settings=valkey_settings) if make_valkey else None
+        if kept:
             kept.start(wait=False)  # comes up while PostgreSQL's cluster is made
-        cluster = Postgres(nest, settings=postgres_settings) if postgres and not database_url else None
-        if cluster is not None:
-            cleanup.callback(cluster.stop)
+        cluster = Postgres(nest, settings=postgres_settings) if make_postgres else None
+        if cluster:
+            cleanup.callback(cluster.close)
             cluster.start()
-        if kept is not None:
+        if kept:
             kept.wait_ready()
         yield Services(
-            database_url=cluster.url if cluster else (database_url if postgres else None),
-            redis_url=kept.url if kept else (redis_url if valkey else None),
+            database_url=cluster.url if cluster else database_url,
+            redis_url=kept.url if kept else redis_url,
             postgres=cluster,
             valkey=kept,
         )

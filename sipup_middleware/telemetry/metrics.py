@@ -1,21 +1,23 @@
-"""Numbers that are cheap to add to: a count costs 0.1 us, a histogram's record 0.4."""
+"""Numbers that are cheap to add to: a count costs 0.1 us, a histogram's record 0.3."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import accumulate
-from math import frexp
+from math import log2
 from sys import byteorder
 
 __all__ = ("Counter", "Histogram")
 
 _FINE = 32
-"""Bins an octave: a percentile is within 1/64 of the value, 1.6 %."""
+"""Bins an octave, each 2.2 % wide: a percentile is within 1.1 % of the value."""
 
 _OCTAVES = 28
-"""From 1 us to 2**28 us = 268 s; what lies beyond counts in the last bin."""
+"""From 1 us to 2**28 us = 268 s; what lies beyond counts in the first or last bin."""
 
+_SHORTEST = 1e-6
+_ORIGIN = -_FINE * log2(_SHORTEST)
 _LAST = _FINE * _OCTAVES - 1
 _BYTES = 8 * (_LAST + 1)
 
@@ -39,7 +41,7 @@ class Counter:
 
 
 class Histogram:
-    """Durations in seconds, in fine log-linear bins.
+    """Durations in seconds, in fine logarithmic bins.
 
     Bins are kept for the present window and the one before: `recent`, `maximum` and `quantiles` look back
     over one to two windows; `count` and `total` never forget.
@@ -65,12 +67,11 @@ class Histogram:
 
     def record(self, seconds: float) -> None:
         """Count one duration."""
-        mantissa, exponent = frexp(seconds * 1e6)  # in [0.5, 1) * 2**exponent
-        index = (exponent - 1) * _FINE + int((mantissa * 2 - 1) * _FINE)
-        self._bins[index if 0 <= index < _LAST else (0 if index < 0 else _LAST)] += 1
+        index = int(log2(seconds) * _FINE + _ORIGIN) if seconds > _SHORTEST else 0
+        self._bins[index if index < _LAST else _LAST] += 1  # noqa: FURB136 (min() would double the cost of the line)
         self.count += 1
         self.total += seconds
-        if seconds > self._maximum:  # noqa: PLR1730 (max() would double the cost of this line)
+        if seconds > self._maximum:  # noqa: PLR1730 (max() would double the cost of the line)
             self._maximum = seconds
 
     def rotate(self) -> None:
@@ -94,11 +95,14 @@ class Histogram:
         return merged
 
     def _as_integer(self) -> int:
-        """Return both windows' cells as one large integer: such add up in a hundredth of the time.
+        """Return the cells of both windows as one large integer, which adds up much faster than they do.
 
         No cell overflows into its neighbour: that takes 2**64 requests.
         """
-        return int.from_bytes(self._bins, byteorder) + int.from_bytes(self._previous, byteorder)
+        cells = int.from_bytes(self._bins, byteorder)
+        if self._before > self._before_previous:
+            cells += int.from_bytes(self._previous, byteorder)
+        return cells
 
     @property
     def recent(self) -> int:
@@ -114,8 +118,11 @@ class Histogram:
         """Return the durations, in seconds, that each of *fractions* did not exceed; 0 if there are none."""
         if not self.recent:
             return [0.0] * len(fractions)
-        seen = list(accumulate(map(int.__add__, self._bins, self._previous)))
-        return [min(_middle(bisect_left(seen, each * seen[-1])), self.maximum) for each in fractions]
+        cells = self._as_integer().to_bytes(_BYTES, byteorder)
+        first = (_BYTES - len(cells.lstrip(b"\0"))) // 8  # most bins are empty: skip those before and after
+        seen = list(accumulate(memoryview(cells).cast("Q")[first : 1 + len(cells.rstrip(b"\0")) // 8]))
+        bins = (first + bisect_left(seen, each * seen[-1]) for each in fractions)
+        return [min(_middle(index), self.maximum) for index in bins]
 
 
 def _empty() -> memoryview:
@@ -123,5 +130,4 @@ def _empty() -> memoryview:
 
 
 def _middle(index: int) -> float:
-    octave, fine = divmod(index, _FINE)
-    return float(2**octave * (1 + (fine + 0.5) / _FINE)) / 1e6
+    return float(2 ** ((index + 0.5 - _ORIGIN) / _FINE))

@@ -1,0 +1,110 @@
+"""How long answers live that do not say it themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from urllib.parse import unquote_plus
+
+from sipup_middleware.errors import ConfigurationError
+
+__all__ = ("Match", "Rule", "forbids", "match_rules")
+
+_NAME = re.compile(r"\{(\w+)\}")
+_PIECE = re.compile(r"\{([A-Za-z_]\w*)\}|(\*)|([^{}*]+)|(.)")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A lifetime for answers without explicit freshness: no ``s-maxage``, ``max-age`` or ``Expires``.
+
+    It serves only requests without Cookie and Authorization, and only the statuses 200, 203, 204, 300, 301,
+    308 and 410: whatever else should be stored, the app declares.
+    """
+
+    path: str | None = None
+    """``{name}`` stands for one segment, ``*`` for anything; None = every path."""
+
+    ttl: float = field(kw_only=True)
+    """Seconds; 0 = do not store."""
+
+    content_type: str | None = field(default=None, kw_only=True)
+    """Only answers of this media type, whatever its parameters; None = any."""
+
+    query: Sequence[str] | None = field(default=(), kw_only=True)
+    """The parameters that may be asked with; a request with another bypasses the store. None = any."""
+
+    tags: Sequence[str] = field(default=(), kw_only=True)
+    """Names to purge the answers by; ``{name}`` is filled from the path."""
+
+    _pattern: re.Pattern[str] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.ttl, bool) or not isfinite(self.ttl) or self.ttl < 0:
+            raise ConfigurationError(f"Rule.ttl must be at least 0 seconds, not {self.ttl}")
+        for name in ("query", "tags"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigurationError(f"Rule.{name} takes a sequence of names, not a string")
+        if self.query is not None:
+            object.__setattr__(self, "query", tuple(self.query))
+        object.__setattr__(self, "tags", tuple(self.tags))
+        object.__setattr__(self, "content_type", self.content_type and self.content_type.lower())
+        object.__setattr__(self, "_pattern", None if self.path is None else _compile(self.path))
+        known = set(self._pattern.groupindex) if self._pattern else set[str]()
+        for tag in self.tags:
+            if missing := set(_NAME.findall(tag)) - known:
+                raise ConfigurationError(f"Rule.tags names {sorted(missing)}, which its path does not")
+
+    def match(self, path: str) -> Match | None:
+        """Return this rule as it applies to *path*; None where it does not."""
+        if self._pattern is None:
+            return Match(self, tuple(self.tags))
+        read = self._pattern.fullmatch(path)
+        if read is None:
+            return None
+        return Match(self, tuple(_NAME.sub(lambda name: read[name[1]], tag) for tag in self.tags))
+
+    def allows(self, query: bytes) -> bool:
+        """Say whether every parameter of *query* is listed."""
+        if self.query is None or not query:
+            return True
+        given = (part.partition("=")[0] for part in query.decode("latin-1").split("&") if part)
+        return all(unquote_plus(name) in self.query for name in given)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A rule on a path that it covers."""
+
+    rule: Rule
+    tags: tuple[str, ...]
+    """The rule's, filled."""
+
+
+def match_rules(rules: tuple[Rule, ...], path: str) -> tuple[Match, ...]:
+    """Return the rules that may decide an answer of *path*; its media type says which does."""
+    found = []
+    for rule in rules:
+        if match := rule.match(path):
+            found.append(match)
+            if rule.content_type is None:
+                break
+    return tuple(found)
+
+
+def forbids(matches: tuple[Match, ...], query: bytes) -> bool:
+    """Say whether *query* holds what is not listed by the rule that decides whatever the media type."""
+    return bool(matches) and matches[0].rule.content_type is None and not matches[0].rule.allows(query)
+
+
+def _compile(path: str) -> re.Pattern[str]:
+    if not path.startswith(("/", "*")):
+        raise ConfigurationError(f"Rule.path must begin with '/', not {path!r}")
+    pattern = ""
+    for name, anything, text, stray in _PIECE.findall(path):
+        if stray or (name and f"<{name}>" in pattern):
+            raise ConfigurationError(f"Rule.path {path!r} must hold each {{name}} once, and no other brace")
+        pattern += f"(?P<{name}>[^/]+)" if name else ".*" if anything else re.escape(text)
+    return re.compile(pattern, re.DOTALL)

@@ -1,0 +1,36 @@
+"""Remember for a moment what could not be stored, so that nobody waits in vain for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from time import monotonic
+
+__all__ = ("Unstorable",)
+
+_SECONDS = 5.0
+_MOST = 8192
+
+
+class Unstorable:
+    """Of late, these answers were not storable: who asks for one again asks the app at once ("hit for miss").
+
+    Only hashes are kept, so that the memory is bounded; two that meet cost a call, never a wrong answer.
+    """
+
+    __slots__ = ("_clock", "_until")
+
+    def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._until: dict[int, float] = {}
+
+    def add(self, key: Hashable) -> None:
+        """Remember *key*; the oldest is forgotten where there are too many."""
+        mark = hash(key)
+        self._until.pop(mark, None)
+        self._until[mark] = self._clock() + _SECONDS
+        if len(self._until) > _MOST:
+            del self._until[next(iter(self._until))]
+
+    def __contains__(self, key: Hashable) -> bool:
+        until = self._until.get(hash(key))
+        return until is not None and self._clock() < until

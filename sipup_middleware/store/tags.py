@@ -1,0 +1,110 @@
+"""What a stored thing depends on: names, each with the stamp it had before the thing was made."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from urllib.parse import unquote, urlsplit
+
+from sipup_middleware.errors import ConfigurationError
+from sipup_middleware.store.stamps import GENERATION, PURGES, Stamps, time_of
+
+__all__ = ("Seal", "TagSet", "prefix_tag", "url_tag", "url_tags")
+
+_SEGMENTS = 8
+
+
+class Seal:
+    """Cells, at least one, and the stamps they must hold: valid while they do."""
+
+    __slots__ = ("_held", "_read", "cells", "purges", "stamps")
+
+    def __init__(self, cells: tuple[int, ...], stamps: tuple[int, ...], purges: int) -> None:
+        self.cells = cells
+        self.stamps = stamps
+        self._read = itemgetter(*cells)  # the fastest way; of a single cell it returns no tuple
+        self._held = stamps if len(cells) > 1 else stamps[0]
+        self.purges = purges
+        """What the cell `PURGES` held when the seal was last found whole; while it does, it still is."""
+
+    def holds(self, stamps: Stamps) -> bool:
+        """Say whether nothing that this depends on was purged."""
+        cells = stamps.cells
+        purges = cells[PURGES]
+        if purges == self.purges:
+            return True
+        if self._read(cells) != self._held:
+            return False
+        self.purges = purges
+        return True
+
+
+class TagSet:
+    """The tags of one thing that is being made; begun before its making reads anything."""
+
+    __slots__ = ("_began", "_late", "_purges", "_stamps", "_taken")
+
+    def __init__(self, stamps: Stamps, *tags: str) -> None:
+        self._stamps = stamps
+        self._purges = stamps.cells[PURGES]
+        self._began = stamps.now()
+        self._late = False
+        self._taken = {GENERATION: stamps.cells[GENERATION]}
+        for tag in tags:
+            cell = stamps.cell(tag)
+            self._taken[cell] = stamps.cells[cell]
+
+    def add(self, *tags: str) -> None:
+        """Add *tags*, now or while the thing is being made.
+
+        A tag that was purged since the making began may stand for something that was read before: then the
+        thing is never stored.
+        """
+        stamps, taken = self._stamps, self._taken
+        for tag in tags:
+            cell = stamps.cell(tag)
+            if cell not in taken:
+                taken[cell] = stamp = stamps.cells[cell]
+                if time_of(stamp) >= self._began:
+                    self._late = True
+
+    def seal(self) -> Seal | None:
+        """Return what must hold from now on; None = something was purged during the making: do not store."""
+        if self._late:
+            return None
+        seal = Seal(tuple(self._taken), tuple(self._taken.values()), self._purges)
+        return seal if seal.holds(self._stamps) else None
+
+
+def url_tags(path: str, query: str = "") -> tuple[str, ...]:
+    """Return the tags by which a response of *path* is found again: its own, and one a directory above it."""
+    path = _decoded(path)
+    pieces = path.split("/")[:-1][: _SEGMENTS + 1]
+    tags = [f"url:{path}"]
+    if query:
+        tags.append(f"url:{path}?{query}")
+    above = ""
+    for piece in pieces:
+        above += piece + "/"
+        tags.append(f"under:{above}")
+    return tuple(tags)
+
+
+def url_tag(url: str) -> str:
+    """Return the tag of ``/path`` with all its queries, or of ``/path?query`` alone, on any host."""
+    parts = urlsplit(url)
+    path = _decoded(parts.path or "/")
+    return f"url:{path}?{parts.query}" if parts.query else f"url:{path}"
+
+
+def prefix_tag(prefix: str) -> str:
+    """Return the tag of everything below the directory *prefix*; beyond the eighth level, the eighth's."""
+    if not prefix.startswith("/") or not prefix.endswith("/"):
+        raise ConfigurationError("a prefix to purge begins and ends with '/'")
+    return f"under:{'/'.join(_decoded(prefix).split('/')[:-1][: _SEGMENTS + 1])}/"
+
+
+def _decoded(path: str) -> str:
+    """Decode until nothing changes, so that a path and its decoded form get the same tags."""
+    while "%" in path and (once := unquote(path)) != path:
+        path = once
+    return path
