@@ -39,7 +39,18 @@ _MADE_BY = {
 class Context:
     """One request as the layers see it."""
 
-    __slots__ = ("_request_id", "db", "failure", "jobs", "limits", "response", "scope", "store", "tags")
+    __slots__ = (
+        "_request_id",
+        "db",
+        "failure",
+        "jobs",
+        "limits",
+        "response",
+        "route",
+        "scope",
+        "store",
+        "tags",
+    )
 
     db: Facade
     """Set by `Database`: statements, transactions."""
@@ -52,6 +63,9 @@ class Context:
 
     response: ResponseControl
     """Set by `ResponseCache`: how this response may be stored."""
+
+    route: str | None
+    """The template of the route that made a stored answer, set when it is sent; else the scope knows."""
 
     store: OpenStore
     """Set by `ResponseCache`: the open store."""
@@ -66,6 +80,7 @@ class Context:
         self.scope = scope
         self.tags = None
         self.failure = None
+        self.route = None
         self._request_id: str | None = None
 
     if not TYPE_CHECKING:  # a type checker knows the attributes; this would hide a misspelt one from it

@@ -23,6 +23,7 @@ from sipup_middleware.cache.status import CacheStatus
 from sipup_middleware.cache.stored import CODEC, StoredResponse
 from sipup_middleware.context import Context
 from sipup_middleware.telemetry import Counter
+from sipup_middleware.telemetry.routes import template
 
 __all__ = ("Ask", "Capture", "Parts", "without_file_sending")
 
@@ -75,6 +76,7 @@ class Capture:
         "_land",
         "_parts",
         "_pieces",
+        "_root",
         "_send",
         "_size",
         "_terms",
@@ -87,6 +89,7 @@ class Capture:
         self._land = land
         self._why = why
         self._send = ask.send
+        self._root = ask.scope.get("root_path", "")
         self._begun = self._born = parts.clock()
         self._fat = False
         self._head: tuple[int, list[tuple[bytes, bytes]], int | None] | None = None
@@ -185,7 +188,8 @@ class Capture:
             await self.abandon()  # shorter or longer than it declared
             return []
         conditions = self._born, terms.lifetime, terms.refuses
-        stored = StoredResponse(status, fields, b"".join(self._pieces), conditions)
+        route = template(ask.scope, self._root)
+        stored = StoredResponse(status, fields, b"".join(self._pieces), conditions, route=route)
         placed = self._parts.shelf.keep(ask.scope, ask.request.key, stored, terms.vary)
         self.drop()
         if placed:

@@ -32,6 +32,8 @@ class Replay:
     ) -> None:
         """Answer with *stored*; *collapsed_by* is why the request was forwarded that this one waited for."""
         self._hits.add()
+        if "sipup" in scope:
+            scope["sipup"].route = stored.route
         age = self._clock() - stored.born
         if age < 0:  # the clock went back
             age = 0.0

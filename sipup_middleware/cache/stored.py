@@ -30,13 +30,21 @@ _REPRESENTATION = frozenset(
 class StoredResponse:
     """An answer, ready to be sent; never changed after it is made."""
 
-    __slots__ = ("body", "born", "etag", "fields", "lifetime", "modified", "refuses", "status")
+    __slots__ = ("body", "born", "etag", "fields", "lifetime", "modified", "refuses", "route", "status")
 
     def __init__(
-        self, status: int, fields: Iterable[tuple[bytes, bytes]], body: bytes, terms: tuple[float, float, int]
+        self,
+        status: int,
+        fields: Iterable[tuple[bytes, bytes]],
+        body: bytes,
+        terms: tuple[float, float, int],
+        *,
+        route: str,
     ) -> None:
         self.status = status
         self.body = body
+        self.route = route
+        """The template of the route that made it: what its hits are counted under."""
         self.born, self.lifetime, self.refuses = terms
         """When it was made (seconds since the epoch); how long it is fresh; the requests it is not for."""
         self.fields: Fields = tuple(fields)
@@ -97,7 +105,7 @@ class EntryCodec:
             )
             return ["v", fields, kept, value.until], b""
         fields = [text.decode("latin-1") for pair in value.fields for text in pair]
-        return ["r", value.status, fields, value.born, value.lifetime, value.refuses], value.body
+        return ["r", value.status, fields, value.born, value.lifetime, value.refuses, value.route], value.body
 
     def decode(self, meta: Any, body: bytes) -> Entry:  # noqa: ANN401 (JSON that anyone may have written)
         """Return the entry again."""
@@ -107,10 +115,11 @@ class EntryCodec:
             return Variants(_bytes(fields), _bytes(kept), float(until))
         if kind != "r":
             raise ValueError("not an entry")
-        status, texts, born, lifetime, refuses = rest
+        status, texts, born, lifetime, refuses, route = rest
         flat = _bytes(texts)
         pairs = zip(flat[::2], flat[1::2], strict=True)
-        return StoredResponse(int(status), pairs, body, (float(born), float(lifetime), int(refuses)))
+        terms = float(born), float(lifetime), int(refuses)
+        return StoredResponse(int(status), pairs, body, terms, route=str(route))
 
     def size(self, value: Entry) -> int:
         """Return about how many bytes *value* occupies in this process."""

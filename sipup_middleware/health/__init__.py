@@ -26,7 +26,6 @@ refused: 401 where a token would open them, else 403.
 ``config``          `Health`: what you may ask for, checked when you ask
 ``middleware``      the ASGI shell: answer, or measure
 ``meter``           the shell's numbers, one series a route
-``routes``          the route template, read from the scope after the call
 ``app``             the pages, a small Starlette app
 ``access``          who may see details
 ``readiness``       ask the checks: in parallel, once, not for ever

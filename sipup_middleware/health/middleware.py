@@ -13,8 +13,8 @@ from sipup_middleware.errors import SipupError
 from sipup_middleware.health.access import Access
 from sipup_middleware.health.app import Pages, build
 from sipup_middleware.health.meter import Meter
-from sipup_middleware.health.routes import template
 from sipup_middleware.telemetry import ErrorUnhandled, Telemetry
+from sipup_middleware.telemetry.routes import template
 
 __all__ = ("HealthMiddleware",)
 
@@ -94,7 +94,8 @@ class HealthMiddleware:
             raise
         finally:
             meter.in_flight -= 1
-            meter.record(template(scope, root), scope["method"], status or _ERROR, began)
+            route = scope["sipup"].route or template(scope, root)
+            meter.record(route, scope["method"], status or _ERROR, began)
 
     def _tell(self, error: Exception, scope: Scope, root: str) -> None:
         context: Context = scope["sipup"]

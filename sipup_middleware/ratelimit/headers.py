@@ -41,14 +41,16 @@ class QuotaHeaders:
                 legacy = legacy and lower not in _LEGACY
         _, rule, remaining, reset, reset_at = decision
         if draft:
-            headers.append((b"ratelimit-policy", policy))
-            headers.append((b"ratelimit", b"%b%d;t=%d" % (self._opening[rule], remaining, reset)))
+            headers += (
+                (b"ratelimit-policy", policy),
+                (b"ratelimit", b"%b%d;t=%d" % (self._opening[rule], remaining, reset)),
+            )
         if legacy:
-            headers.append(self._amount[rule])
-            headers.append(
+            headers += (
+                self._amount[rule],
                 self._remaining[remaining]
                 if remaining < _PREBUILT
-                else (b"x-ratelimit-remaining", b"%d" % remaining)
+                else (b"x-ratelimit-remaining", b"%d" % remaining),
+                (b"x-ratelimit-reset", b"%d" % reset_at),
             )
-            headers.append((b"x-ratelimit-reset", b"%d" % reset_at))
         return headers

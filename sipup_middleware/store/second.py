@@ -62,7 +62,7 @@ class SecondTier:
             self._failed("ping", error)
             return Reading(status="fail", output="the second tier does not answer; its entries are missed")
         self._succeeded()
-        return Reading(monotonic() - began, unit="s")
+        return Reading(round(1000 * (monotonic() - began), 3), "ms")
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -14,6 +14,7 @@ Facts are pushed: rare things, in the past tense, told to every observer::
 ``metrics``         `Counter`, `Histogram`, and how they are kept
 ``checks``          `Check`: what readiness asks, and `Reading`: the answer
 ``facts``           what may be emitted
+``routes``          a request's route template, read from the scope after the call
 ==================  =====================================================
 """
 

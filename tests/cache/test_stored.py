@@ -21,7 +21,7 @@ def travelled(entry: Entry) -> Entry:
 def test_an_answer_travels_unchanged_whatever_its_bytes(
     fields: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
-    stored = StoredResponse(200, fields, body, (1.5, 60.0, 3))
+    stored = StoredResponse(200, fields, body, (1.5, 60.0, 3), route="/x/{id}")
 
     found = travelled(stored)
 
@@ -62,8 +62,8 @@ def test_what_is_no_entry_is_told_as_the_codec_promises(meta: Any) -> None:
 
 
 def test_a_length_is_added_where_the_app_streamed_without() -> None:
-    assert StoredResponse(200, [], b"hello", (0.0, 1.0, 0)).fields == ((b"content-length", b"5"),)
-    assert StoredResponse(204, [], b"", (0.0, 1.0, 0)).fields == ()
+    assert StoredResponse(200, [], b"hello", (0.0, 1.0, 0), route="/").fields == ((b"content-length", b"5"),)
+    assert StoredResponse(204, [], b"", (0.0, 1.0, 0), route="/").fields == ()
 
 
 def test_a_newer_variant_takes_the_place_of_the_oldest() -> None:

@@ -12,6 +12,6 @@ if __name__ == "__main__":
     os.setpgrp()
     with run_services(environ={}) as services:
         assert services.database_url
-        sys.stdout.write(services.database_url.split("host=")[1].split("/pg&")[0] + "\n")
+        sys.stdout.write(services.database_url.split("host=")[1].split("&")[0] + "\n")
         sys.stdout.flush()
         time.sleep(60)

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from sipup_middleware.health.routes import UNMATCHED, template
+from sipup_middleware.telemetry.routes import UNMATCHED, template
 from tests.asgi import get, hello
 
 
