@@ -1,0 +1,15 @@
+"""Measurements: one module a question, each runnable as ``python -m bench.NAME [--quick] [--json]``.
+
+``make bench`` runs them all into ``bench/results/`` and ``bench/RESULTS.md``.
+
+=============  =====================================================
+``overhead``   what each layer and the whole stack add to a request
+``frame``      what every bench is: a question, cases, figures with aims
+``timing``     how we time
+``requests``   one ASGI request after the other, with no server
+``glue``       the peers that our users glue together today
+``report``     all benches, their records and the page
+=============  =====================================================
+"""
+
+__all__ = ()
