@@ -27,7 +27,6 @@ are sliding windows, so that no client gets twice its quota around the turn of a
 ``policy``          what follows from a count: pure, no clock, no I/O
 ``memory``          counting in this process
 ``redis``           counting on Redis or Valkey, one script a request
-``breaker``         when to stop asking a server that is down
 ``rules``           which limits a request has to meet
 ``paths``           patterns such as ``/items/{id}``
 ``keys``            who is asking

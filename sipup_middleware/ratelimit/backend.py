@@ -9,16 +9,16 @@ from typing import Protocol
 from sipup_middleware.bridge import Home
 from sipup_middleware.errors import ConfigurationError, MissingExtra
 from sipup_middleware.ratelimit.policy import Decision, Rule
+from sipup_middleware.redis_pool import SCHEMES
 
 try:
     from limits import parse_many
 except ImportError as error:
     raise MissingExtra("ratelimit") from error
 
-__all__ = ("MEMORY", "SERVERS", "Remote", "check_storage", "connect", "parse_rate")
+__all__ = ("MEMORY", "Remote", "check_storage", "connect", "parse_rate")
 
 MEMORY = "memory://"
-SERVERS = ("redis", "rediss", "unix", "valkey")
 
 _NO_PERIOD = re.compile(r"(/|per)\s*0+\s*[a-z]", re.IGNORECASE)
 
@@ -57,8 +57,8 @@ def check_storage(url: str) -> None:
     scheme = url.partition("://")[0]
     if url == MEMORY:
         return
-    if scheme not in SERVERS or "://" not in url:
-        known = ", ".join(f"{name}://" for name in ("memory", *SERVERS))
+    if scheme not in SCHEMES or "://" not in url:
+        known = ", ".join(f"{name}://" for name in ("memory", *SCHEMES))
         raise ConfigurationError(f"RateLimit.storage knows {known}; not {scheme!r}")
     from sipup_middleware.ratelimit.redis import check_url  # noqa: PLC0415 (only for those who name a server)
 

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, get_args
 
 from starlette.types import ASGIApp
 
+from sipup_middleware.breaker import Breaker
 from sipup_middleware.bridge import Home
 from sipup_middleware.client_ip import ClientIP
 from sipup_middleware.errors import ConfigurationError
 from sipup_middleware.lifespan import Opening
 from sipup_middleware.ratelimit.backend import MEMORY, check_storage, connect, parse_rate
-from sipup_middleware.ratelimit.breaker import Breaker
 from sipup_middleware.ratelimit.headers import HeaderStyle, QuotaHeaders
 from sipup_middleware.ratelimit.keys import Identity, Key, by_ip, by_user
 from sipup_middleware.ratelimit.limits import Limits, OnOutage
@@ -190,7 +190,9 @@ class RateLimit:
         telemetry.gauge("ratelimit.keys", lambda: self._local.keys)
         telemetry.gauge("ratelimit.degraded", lambda: float(self._breaker.is_open))
         if self.storage != MEMORY:
-            telemetry.check(Check("ratelimit:storage", lambda: self.handle().check(), critical=False))
+            telemetry.check(
+                Check("ratelimit:storage", lambda: self.handle().check(telemetry.emit), critical=False)
+            )
         elif os.environ.get("WEB_CONCURRENCY", "1") not in {"", "0", "1"}:
             telemetry.emit(WarningRaised("ratelimit", "memory:// counts in each worker for itself"))
         if self.client_ip.trusts_everyone:

@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal
 
+from sipup_middleware.breaker import Breaker
 from sipup_middleware.errors import StoreUnavailable
 from sipup_middleware.ratelimit.backend import Remote
-from sipup_middleware.ratelimit.breaker import Breaker
 from sipup_middleware.ratelimit.keys import Identity
 from sipup_middleware.ratelimit.memory import MemoryLimiter
 from sipup_middleware.ratelimit.policy import UNAVAILABLE, Decision, Rule
 from sipup_middleware.telemetry import BackendLost, BackendRestored, Fact, Reading
 
-__all__ = ("Limits", "OnOutage", "RequestLimits")
+__all__ = ("Emit", "Limits", "OnOutage", "RequestLimits")
 
 OnOutage = Literal["local", "open", "closed"]
+Emit = Callable[[Fact], object]
 
 
 class RequestLimits:
@@ -55,34 +56,39 @@ class Limits:
         if self._remote is not None:
             await self._remote.aclose()
 
-    async def decide(
-        self, asks: Sequence[tuple[Rule, str]], emit: Callable[[Fact], object]
-    ) -> Decision | None:
+    async def decide(self, asks: Sequence[tuple[Rule, str]], emit: Emit) -> Decision | None:
         """Count one request; None = let it through, uncounted. *emit* hears of an outage and of its end."""
         if self._remote is None:
             return self._local.decide(asks)
-        if not self._breaker.allows():
+        if not self._breaker.admits():
             return self._without(asks)
         try:
             decision = await self._remote.decide(asks)
         except StoreUnavailable as error:
-            if self._breaker.failed():
-                emit(BackendLost("ratelimit", str(error)))
+            self._failed(error, emit)
             return self._without(asks)
-        except BaseException:
-            self._breaker.abandoned()
-            raise
-        if self._breaker.succeeded():
-            emit(BackendRestored("ratelimit"))
+        self._succeeded(emit)
         return decision
 
-    async def check(self) -> Reading:
-        """Answer readiness: are the limits shared? Raises `StoreUnavailable` if not."""
-        if self._breaker.is_open:
-            return Reading(status="fail", output="its server does not answer: limits are not shared")
-        if self._remote is not None:
+    async def check(self, emit: Emit) -> Reading:
+        """Answer readiness: are the limits shared? An answer closes an open breaker, too."""
+        if self._remote is None:
+            return Reading()
+        try:
             await self._remote.ping()
+        except StoreUnavailable as error:
+            self._failed(error, emit)
+            return Reading(status="fail", output="its server does not answer: limits are not shared")
+        self._succeeded(emit)
         return Reading()
+
+    def _failed(self, error: StoreUnavailable, emit: Emit) -> None:
+        if self._breaker.fail():
+            emit(BackendLost("ratelimit", str(error)))
+
+    def _succeeded(self, emit: Emit) -> None:
+        if self._breaker.succeed():
+            emit(BackendRestored("ratelimit"))
 
     def _without(self, asks: Sequence[tuple[Rule, str]]) -> Decision | None:
         if self._on_outage == "local":

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
-from importlib.util import find_spec
 from typing import Any, cast
 
 from sipup_middleware.bridge import Home
-from sipup_middleware.errors import ConfigurationError, MissingExtra, StoreUnavailable
+from sipup_middleware.errors import MissingExtra, StoreUnavailable
 from sipup_middleware.ratelimit.policy import Decision, Rule
+from sipup_middleware.redis_pool import redis_pool
 
 try:
     from redis.asyncio import BlockingConnectionPool, Redis
@@ -22,13 +22,7 @@ try:
 except ImportError as error:
     raise MissingExtra("ratelimit") from error
 
-_NAMELESS: dict[str, Any] = {"driver_info": None} if find_spec("redis.driver_info") else {}
-"""Keeps newer versions of redis-py from reading their own version from disk at each connect, to tell it."""
-
-__all__ = ("MAX_CONNECTIONS", "SCRIPT", "RedisLimiter", "check_url")
-
-MAX_CONNECTIONS = 16
-"""Sockets a process opens; more requests than that wait, as long as the deadline allows."""
+__all__ = ("SCRIPT", "RedisLimiter", "check_url")
 
 SCRIPT = """\
 local now = tonumber(ARGV[1])
@@ -152,16 +146,7 @@ def check_url(url: str) -> None:
 
 
 def _pool(url: str, timeout: float) -> BlockingConnectionPool:
-    scheme, _, rest = url.partition("://")
-    known = "redis" if scheme == "valkey" else scheme
-    try:
-        pool = BlockingConnectionPool.from_url(
-            f"{known}://{rest}", max_connections=MAX_CONNECTIONS, timeout=timeout, **_NAMELESS
-        )
-        pool.make_connection()  # type: ignore[no-untyped-call]  # inert; refuses options that do not exist
-    except (TypeError, ValueError):
-        raise ConfigurationError(f"RateLimit.storage is not a valid {scheme}:// URL") from None
-    return pool
+    return redis_pool(url, timeout=timeout, option="RateLimit.storage", extra="ratelimit")
 
 
 def _digest(name: str) -> str:

@@ -32,7 +32,6 @@ there.
 ``stamps``          how a purge reaches every worker at once
 ``flight``          one makes it, the others wait
 ``second``          the second tier, its outages and its breaker
-``breaker``         when to leave a server alone: no I/O
 ``backend``         Redis and Valkey; the only module that knows aiocache
 ``envelope``        how a value looks there
 ``codec``           how a value becomes bytes

@@ -1,4 +1,4 @@
-"""The second tier's servers: the only module that knows aiocache and redis-py."""
+"""The second tier's servers: the only module that knows aiocache."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from sipup_middleware.errors import ConfigurationError, MissingExtra, StoreUnavailable
+from sipup_middleware.errors import MissingExtra, StoreUnavailable
+from sipup_middleware.redis_pool import redis_pool
 
 __all__ = ("Backend", "connect")
 
 _NAMESPACE = "sip:1:c"
 """Cached things, format 1; aiocache puts a colon after it."""
-
-_CONNECTIONS = 16
 
 
 class Backend(Protocol):
@@ -41,29 +40,12 @@ def connect(url: str, timeout: float) -> Backend:
 
     Raises `MissingExtra` where a library is missing, `ConfigurationError` for a URL it cannot read.
     """
-    try:
-        from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 (only such a URL needs it)
-        from redis.asyncio.retry import Retry  # noqa: PLC0415
-        from redis.backoff import NoBackoff  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtra("redis") from error
+    pool = redis_pool(url, timeout=timeout, option="Store.url", extra="redis")
     try:
         from aiocache import RedisCache  # noqa: PLC0415 (only such a URL needs it)
         from aiocache.serializers import NullSerializer  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtra("cache") from error
-    try:
-        pool = BlockingConnectionPool.from_url(
-            f"redis{url.removeprefix('valkey')}" if url.startswith("valkey:") else url,
-            max_connections=_CONNECTIONS,
-            timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 1),  # a connection that went stale in the pool is not an outage
-            **_nameless(),
-        )
-        pool.make_connection()  # type: ignore[no-untyped-call]  # inert; refuses options that do not exist
-    except (TypeError, ValueError):
-        raise ConfigurationError("Store.url cannot be read: see redis-py's from_url for its form") from None
     cache = RedisCache(
         serializer=NullSerializer(encoding=None),
         namespace=_NAMESPACE,
@@ -71,15 +53,6 @@ def connect(url: str, timeout: float) -> Backend:
         connection_pool_class=lambda **_: pool,
     )
     return _Redis(cache, timeout)
-
-
-def _nameless() -> dict[str, Any]:
-    """Return what keeps redis-py from reading its own version off the disk at every connect."""
-    try:
-        import redis.driver_info  # noqa: F401, PLC0415 (there = its argument too)
-    except ImportError:
-        return {}
-    return {"driver_info": None}
 
 
 class _Redis:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from sipup_middleware.bridge import Home
 from sipup_middleware.errors import ConfigurationError
 from sipup_middleware.lifespan import Opening
+from sipup_middleware.redis_pool import SCHEMES
 from sipup_middleware.store.backend import connect
 from sipup_middleware.store.handle import OpenStore
 from sipup_middleware.store.memory import Memory
@@ -21,7 +22,6 @@ from sipup_middleware.telemetry import Telemetry, WarningRaised
 __all__ = ("Store",)
 
 _MEMORY = "memory"
-_SERVERS = ("redis", "rediss", "valkey", "unix")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,8 @@ class Store:
 
     def __post_init__(self) -> None:
         scheme = self._scheme
-        if scheme not in {_MEMORY, *_SERVERS}:
-            known = ", ".join(f"{each}://" for each in (_MEMORY, *_SERVERS))
+        if scheme not in {_MEMORY, *SCHEMES}:
+            known = ", ".join(f"{each}://" for each in (_MEMORY, *SCHEMES))
             raise ConfigurationError(f"Store.url has an unknown scheme; known: {known}")
         if self.max_bytes < 1:
             raise ConfigurationError(f"Store.max_bytes must be at least 1, not {self.max_bytes}")

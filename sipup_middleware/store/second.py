@@ -9,10 +9,10 @@ from typing import TypeVar, TypeVarTuple, Unpack
 
 from anyio import CancelScope
 
+from sipup_middleware.breaker import Breaker
 from sipup_middleware.bridge import Background, Home, spawn
 from sipup_middleware.errors import StoreUnavailable
 from sipup_middleware.store.backend import Backend
-from sipup_middleware.store.breaker import Breaker
 from sipup_middleware.store.report import Report
 from sipup_middleware.telemetry import BackendLost, BackendRestored, Reading
 

@@ -90,3 +90,13 @@ async def test_requests_without_an_address_share_a_limit_and_warn_once() -> None
 )
 def test_a_limit_is_called_like_its_key(key: Any, name: str) -> None:
     assert RateLimit(limits=[Limit("1/second", key=key)]).limits[0].name == name
+
+
+async def test_an_ipv6_address_is_counted_by_its_network() -> None:
+    wrapped = wrap(hello, Limit("1/minute", key=by_ip))
+
+    replies = [
+        await get(wrapped.app, client=client) for client in ("2001:db8::1", "2001:db8:0:ff::2", "2001:db9::1")
+    ]
+
+    assert [reply.status for reply in replies] == [200, 429, 200]

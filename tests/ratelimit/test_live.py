@@ -18,7 +18,8 @@ from anyio.to_thread import run_sync
 from sipup_middleware import Limit, by_ip, by_user
 from sipup_middleware.bridge import here
 from sipup_middleware.errors import StoreUnavailable
-from sipup_middleware.ratelimit.redis import MAX_CONNECTIONS, RedisLimiter
+from sipup_middleware.ratelimit.redis import RedisLimiter
+from sipup_middleware.redis_pool import MAX_CONNECTIONS
 from sipup_middleware.services import Valkey, run_services
 from sipup_middleware.telemetry import BackendLost, BackendRestored
 from tests.asgi import get, hello, lifespan

@@ -10,10 +10,8 @@ from typing import Any, Literal
 import anyio
 import pytest
 
-from sipup_middleware.bridge import here
-from sipup_middleware.errors import StoreUnavailable
-from sipup_middleware.ratelimit import config
-from sipup_middleware.ratelimit.breaker import Breaker
+from sipup_middleware.breaker import Breaker
+from sipup_middleware.ratelimit import RateLimit, config
 from sipup_middleware.ratelimit.limits import Limits
 from sipup_middleware.ratelimit.memory import MemoryLimiter
 from sipup_middleware.ratelimit.policy import UNAVAILABLE
@@ -99,7 +97,9 @@ async def test_a_probe_finds_the_server_again_and_that_is_told_once() -> None:
     assert now.facts == [BackendLost("ratelimit", "ConnectionError"), BackendRestored("ratelimit")]
 
 
-async def test_a_probe_that_is_cancelled_does_not_stop_probing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_probe_that_is_cancelled_leaves_the_next_one_to_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = scene()
     for _ in range(5):
         await now.ask()
@@ -112,6 +112,7 @@ async def test_a_probe_that_is_cancelled_does_not_stop_probing(monkeypatch: pyte
         patch.setattr(now.server, "decide", hang)
         with anyio.move_on_after(0.01):
             await now.ask()
+    now.clock.now += 1
     await now.ask()
 
     assert now.server.asked == 6
@@ -119,15 +120,17 @@ async def test_a_probe_that_is_cancelled_does_not_stop_probing(monkeypatch: pyte
 
 async def test_readiness_hears_of_it() -> None:
     now = scene(broken=False)
-    assert (await now.limits.check()).status == "pass"
+    assert (await now.limits.check(now.facts.append)).status == "pass"
 
     now.server.broken = True
-    with pytest.raises(StoreUnavailable):
-        await now.limits.check()
     for _ in range(5):
         await now.ask()
+    assert (await now.limits.check(now.facts.append)).status == "fail"
+    now.server.broken = False
 
-    assert (await now.limits.check()).status == "fail"
+    assert (await now.limits.check(now.facts.append)).status == "pass"
+    assert await now.ask() == now.server.answer, "without waiting for a probe"
+    assert now.facts == [BackendLost("ratelimit", "ConnectionError"), BackendRestored("ratelimit")]
 
 
 @contextmanager
@@ -171,4 +174,15 @@ async def test_only_a_server_is_checked() -> None:
     assert not wrap(hello).telemetry.checks
     check = wrap(hello, storage="redis://nowhere").telemetry.checks["ratelimit:storage"]
     assert not check.critical
-    assert here().alive
+
+
+async def test_in_memory_there_is_no_server_to_lose() -> None:
+    layer = RateLimit(limits=[five_a_minute()])
+
+    async with layer.open() as limits:
+        decision = await limits.decide([(layer._rules[0], "alice")], list[Fact]().append)
+        reading = await limits.check(list[Fact]().append)
+
+    assert decision is not None
+    assert decision.remaining == 4
+    assert reading.status == "pass"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sipup_middleware.store.breaker import Breaker
+from sipup_middleware.breaker import Breaker
 from tests.store.doubles import Clock
 
 

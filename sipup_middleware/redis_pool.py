@@ -1,0 +1,51 @@
+"""How Redis and Valkey are dialled: a bounded pool of connections, for whoever keeps something there."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from sipup_middleware.errors import ConfigurationError, MissingExtra
+
+if TYPE_CHECKING:
+    from redis.asyncio import BlockingConnectionPool
+
+__all__ = ("MAX_CONNECTIONS", "SCHEMES", "redis_pool")
+
+SCHEMES = ("redis", "rediss", "unix", "valkey")
+"""What a URL of such a server begins with."""
+
+MAX_CONNECTIONS = 16
+"""Sockets a process opens; more calls than that wait, as long as their deadline allows."""
+
+
+def redis_pool(url: str, *, timeout: float, option: str, extra: str) -> BlockingConnectionPool:
+    """Return a pool for *url* that connects when it is first used, within *timeout* seconds.
+
+    Raises `ConfigurationError` that names *option* for a URL it cannot read, `MissingExtra` where redis-py is
+    missing.
+    """
+    try:
+        from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 (only such a URL needs it)
+        from redis.asyncio.retry import Retry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtra(extra) from error
+    try:
+        pool = BlockingConnectionPool.from_url(
+            f"redis{url.removeprefix('valkey')}" if url.startswith("valkey:") else url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 1),  # a connection that went stale in the pool is not an outage
+            **_nameless(),
+        )
+        pool.make_connection()  # type: ignore[no-untyped-call]  # inert; refuses options that do not exist
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{option} cannot be read: see redis-py's from_url for its form") from None
+    return pool
+
+
+def _nameless() -> dict[str, Any]:
+    """Return what keeps redis-py from reading its version from disk at each connect, to tell it."""
+    return {"driver_info": None} if find_spec("redis.driver_info") else {}
