@@ -49,6 +49,8 @@ class Ask:
     """An ASGI call that the store has no answer for, and what is known of it."""
 
     request: Request
+    why: str
+    """Why this process has none, as RFC 9211 names it."""
     matches: tuple[Match, ...]
     scope: Scope
     receive: Receive
@@ -135,7 +137,7 @@ class Capture:
         if isinstance(terms, Terms):
             self._terms = terms
             self._born = self._parts.clock() - terms.age
-            self._head = answer.status, storable_fields(answer, headers), answer.length
+            self._head = answer.status, storable_fields(answer), answer.length
         else:
             await self._land("unstorable")
         outcome = "stored" if isinstance(terms, Terms) else ""

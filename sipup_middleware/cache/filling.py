@@ -39,8 +39,8 @@ class Filler:
         """Answer a GET or HEAD that this process has no answer for."""
         request, scope = ask.request, ask.scope
         alone = not self.lock or bool(request.flags & (CONDITIONAL | NO_STORE)) or scope["method"] == "HEAD"
+        place = self._place(ask) if ask.why == "vary-miss" else (request.key, request.flags & _APART)
         for _ in range(_ATTEMPTS):
-            place = self._place(ask)
             if alone or place in self.unstorable:
                 break
             flight = ask.context.store.flights.join(place)
@@ -50,9 +50,10 @@ class Filler:
             found = self.parts.shelf.peek(ask.context.store, request.key, scope["headers"])
             if isinstance(found, StoredResponse) and not request.flags & found.refuses:
                 return await self.replay(found, request, scope, ask.send, collapsed_by="uri-miss")
-            if not flight.failed and place == self._place(ask):
+            before, place = place, self._place(ask)
+            if not flight.failed and place == before:
                 break
-        return await self._lead(ask, Landing(None, self.unstorable, self._place(ask)))
+        return await self._lead(ask, Landing(None, self.unstorable, place))
 
     def _place(self, ask: Ask) -> tuple[bytes, int]:
         """Return what those have in common of whom one asks for all."""
@@ -63,7 +64,7 @@ class Filler:
         """Look in the second tier, where somebody else may have put it; then ask the app."""
         request, headers = ask.request, ask.scope["headers"]
         try:
-            found: StoredResponse | str = "uri-miss"
+            found: StoredResponse | str = ask.why
             if land.place not in self.unstorable:
                 found = await self.parts.shelf.fetch(ask.context.store, request.key, headers)
             if isinstance(found, StoredResponse) and not request.flags & found.refuses:

@@ -16,7 +16,7 @@ from sipup_middleware.cache.replay import Replay
 from sipup_middleware.cache.request import COOKIE, SAFE, Request, check_hosts
 from sipup_middleware.cache.response import ResponseControl
 from sipup_middleware.cache.rules import Rule, forbids, match_rules
-from sipup_middleware.cache.shelf import Shelf
+from sipup_middleware.cache.shelf import Found, Shelf
 from sipup_middleware.cache.status import CacheStatus
 from sipup_middleware.cache.stored import StoredResponse
 from sipup_middleware.cache.unstorable import Unstorable
@@ -71,17 +71,20 @@ class ResponseCacheMiddleware:
             return await run_lifespan(self.app, scope, receive, send, resource=self.store.open())
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        request = None
+        request: Request | None = None
+        found: Found = "uri-miss"
         if scope["method"] in {"GET", "HEAD"}:
             request = Request(scope, self._allows)
             if request.bypass is None:
                 found = self._shelf.peek(self.store.handle(), request.key, scope["headers"])
                 if type(found) is StoredResponse and not request.flags & found.refuses:
                     return await self._replay(found, request, scope, send)
-        forward = partial(self._forward, request)
+        forward = partial(self._forward, request, found)
         return await (forward if "sipup" in scope else partial(enter, forward))(scope, receive, send)
 
-    async def _forward(self, request: Request | None, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _forward(
+        self, request: Request | None, found: Found, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Decide what to do about a request that this process has no answer for."""
         context: Context = scope["sipup"]
         if context.tags is not None:  # another response cache around this one keeps the copy
@@ -92,14 +95,13 @@ class ResponseCacheMiddleware:
             return await self._pass_method(scope, receive, send)
         if request.bypass is not None:
             return await self._pass(request.bypass, "bypass", scope, receive, send)
-        found = self._shelf.peek(context.store, request.key, scope["headers"])
-        if type(found) is StoredResponse and request.flags & found.refuses:
+        if isinstance(found, StoredResponse):  # and not for this request
             reason = "cookie" if request.flags & found.refuses & COOKIE else "authorization"
             return await self._pass(reason, "bypass", scope, receive, send)
         matches = match_rules(self.rules, scope["path"])
         if forbids(matches, scope["query_string"]):
             return await self._pass("query", "bypass", scope, receive, send)
-        return await self._fill(Ask(request, matches, scope, receive, send))
+        return await self._fill(Ask(request, found, matches, scope, receive, send))
 
     async def _pass(self, reason: str, why: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer, and store nothing."""

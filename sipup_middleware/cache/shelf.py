@@ -10,15 +10,18 @@ from sipup_middleware.cache.stored import CODEC, Entry, StoredResponse, Variants
 from sipup_middleware.context import Context
 from sipup_middleware.store import OpenStore, TagSet
 
-__all__ = ("Placed", "Shelf")
+__all__ = ("Found", "Placed", "Shelf")
 
 Headers = Iterable[tuple[bytes, bytes]]
+Found = StoredResponse | str
+"""An answer; or why there is none, as RFC 9211 names it."""
+
 Placed = tuple[bytes, Entry, float, TagSet]
 """A key, what lies there, for how many seconds, and what it depends on."""
 
 
 class Shelf:
-    """Finds and places answers; a miss is told as the reason to forward that RFC 9211 names."""
+    """Finds and places answers."""
 
     __slots__ = ("_clock", "_most")
 
@@ -26,7 +29,7 @@ class Shelf:
         self._most = max_variants
         self._clock = clock
 
-    def peek(self, store: OpenStore, key: bytes, headers: Headers) -> StoredResponse | str:
+    def peek(self, store: OpenStore, key: bytes, headers: Headers) -> Found:
         """Return the fresh answer in this process to a request with these *headers*."""
         found = store.peek(key)
         if type(found) is Variants:
@@ -34,7 +37,7 @@ class Shelf:
             return found if type(found) is StoredResponse else "vary-miss"
         return found if type(found) is StoredResponse else "uri-miss"
 
-    async def fetch(self, store: OpenStore, key: bytes, headers: Headers) -> StoredResponse | str:
+    async def fetch(self, store: OpenStore, key: bytes, headers: Headers) -> Found:
         """Return the fresh answer, of this process or the second tier."""
         found = await store.get(key, CODEC)
         if type(found) is Variants:
