@@ -466,7 +466,6 @@ def test_an_interrupted_question_does_not_confuse_the_next() -> None:
         assert pipe
 
         pipe.write(b'{"id": -1, "do": "poll", "name": "valkey"}\n')
-        pipe.flush()
 
         assert nest.spawn("true", ["/bin/true"], ending=signal.SIGTERM) > 0
         assert services.valkey.running
