@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ("Lease", "Statement")
 
-_AT_ONCE = 0.05
+_AT_ONCE = 0.5
 """Seconds within which a cut-off means a connection that was dead before, not a statement killed."""
 
 

@@ -268,7 +268,7 @@ async def test_a_read_cut_off_is_an_outage_and_a_write_cut_off_is_unknown(db: Fa
                     killed = await db.fetchval(
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                         " WHERE query LIKE '%''victim''%' AND pid <> pg_backend_pid()"
-                        " AND now() - query_start > '200ms'"
+                        " AND now() - query_start > '800ms'"
                     )
 
     assert [type(each) for each in outcomes] == [DatabaseUnavailable, OutcomeUnknown]
