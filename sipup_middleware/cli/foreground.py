@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -27,7 +27,7 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
     If we are killed meanwhile, it is sent SIGTERM (on Linux). Raises `OSError` where it cannot be started.
     """
-    with _terminal() as terminal:
+    with _terminal() as terminal, _handing_on() as begin:
         arm = death_signal(signal.SIGTERM)
 
         def before_exec() -> None:
@@ -41,8 +41,8 @@ def run_command(command: Sequence[str], environ: Mapping[str, str]) -> int:
             process_group=0,
             preexec_fn=before_exec,  # noqa: PLW1509 (this process has one thread)
         )
-        with _handing_on(process):
-            return _wait(process, terminal)
+        begin(process.pid)
+        return _wait(process, terminal)
 
 
 def _wait(process: subprocess.Popen[bytes], terminal: int | None) -> int:
@@ -60,17 +60,27 @@ def _wait(process: subprocess.Popen[bytes], terminal: int | None) -> int:
 
 
 @contextmanager
-def _handing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Hand on what is sent to us: SIGTERM to the process, SIGINT to its group, as a terminal would."""
+def _handing_on() -> Iterator[Callable[[int], None]]:
+    """Hand on what is sent to us, to the process that we are told; what came earlier it gets then."""
+    process = 0
+    early: list[int] = []
 
-    def hand_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (the handler's signature)
-        with suppress(ProcessLookupError):
-            send = os.killpg if number == signal.SIGINT else os.kill
-            send(process.pid, number)
+    def hand_on(number: int, frame: FrameType | None = None) -> None:  # noqa: ARG001 (a handler's signature)
+        if not process:
+            early.append(number)
+            return
+        with suppress(ProcessLookupError):  # as a terminal would, an interrupt goes to all of its group
+            os.killpg(process, number) if number == signal.SIGINT else os.kill(process, number)
+
+    def begin(pid: int) -> None:
+        nonlocal process
+        process = pid
+        for number in early:
+            hand_on(number)
 
     before = {number: signal.signal(number, hand_on) for number in _HANDED_ON}
     try:
-        yield
+        yield begin
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -38,6 +38,7 @@ class Nest:
         self._asked = 0
         self._keeper = subprocess.Popen(  # noqa: S603 (our own file, our own interpreter)
             [sys.executable, "-I", "-S", keeper.__file__, _base(self.account), owner, uid, gid],
+            bufsize=0,  # what a dead keeper did not read must not come up again when the pipe is closed
             cwd="/",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -107,7 +108,6 @@ class Nest:
             line = json.dumps({"id": self._asked, **request}).encode() + b"\n"
             try:
                 self._keeper.stdin.write(line)
-                self._keeper.stdin.flush()
                 reply: dict[str, Any] = {"id": 0}
                 while reply["id"] != self._asked:  # a Ctrl-C may have left an earlier reply unread
                     reply = json.loads(self._keeper.stdout.readline())
