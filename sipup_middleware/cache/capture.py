@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from starlette.types import Message, Receive, Scope, Send
@@ -44,7 +44,7 @@ class Parts:
     """Bytes that all captures hold aside at present."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs a microsecond a request
 class Ask:
     """An ASGI call that the store has no answer for, and what is known of it."""
 
@@ -106,22 +106,22 @@ class Capture:
             self._fat = True
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:  # not a coroutine of its own: one less a message
         """Pass *message* on."""
-        if message["type"] == "http.response.start":
-            await self._start(message)
-        elif self._terms is None:
-            await self._send(message)
-        elif message["type"] == "http.response.body":
-            await self._body(message)
-        else:
-            await self.abandon()  # what sends its body in another way has none to copy
-            await self._send(message)
+        kind = message["type"]
+        if kind == "http.response.start":
+            return self._send(self._start(message))
+        if self._terms is None:
+            return self._send(message)
+        if kind == "http.response.body":
+            return self._body(message)
+        self.abandon()  # what sends its body in another way has none to copy
+        return self._send(message)
 
-    async def abandon(self) -> None:
+    def abandon(self) -> None:
         """Keep nothing: no one need wait for it."""
         self.drop()
-        await self._land("unstorable")
+        self._land("unstorable")
 
     def drop(self) -> None:
         """Let go of what was kept aside."""
@@ -130,7 +130,7 @@ class Capture:
         self._parts.buffered -= self._size
         self._size = 0
 
-    async def _start(self, message: Message) -> None:
+    def _start(self, message: Message) -> Message:
         headers = list(message.get("headers", ()))
         answer = Answer(message["status"], headers)
         terms = self._settle(answer, trailers=message.get("trailers", False))
@@ -139,10 +139,10 @@ class Capture:
             self._born = self._parts.clock() - terms.age
             self._head = answer.status, storable_fields(answer), answer.length
         else:
-            await self._land("unstorable")
+            self._land("unstorable")
         outcome = "stored" if isinstance(terms, Terms) else ""
         extra = self._parts.status.forwarded(self._why, outcome)
-        await self._send({**message, "headers": [*headers, *extra]})
+        return {**message, "headers": [*headers, *extra]}
 
     def _settle(self, answer: Answer, *, trailers: bool) -> Terms | str:
         control, flags = self._ask.context.response, self._ask.request.flags
@@ -171,23 +171,23 @@ class Capture:
         self._size += len(piece)
         self._parts.buffered += len(piece)
         if self._size > self._parts.max_entry or self._parts.buffered > _MOST_BUFFERED:
-            await self.abandon()
+            self.abandon()
         if message.get("more_body", False):
             return await self._send(message)
-        placed = await self._keep()
+        placed = self._keep()
         await self._send(message)
         for key, entry, ttl, tags in placed:
             await self._ask.context.store.share(key, entry, CODEC, ttl=ttl, tags=tags)
         return None
 
-    async def _keep(self) -> list[Placed]:
+    def _keep(self) -> list[Placed]:
         """Store the whole answer, before its last message is sent: whoever asks next gets it."""
         terms, ask = self._terms, self._ask
         if terms is None or self._head is None:
             return []
         status, fields, length = self._head
         if self._fat or length not in {None, self._size}:
-            await self.abandon()  # shorter or longer than it declared
+            self.abandon()  # shorter or longer than it declared
             return []
         conditions = self._born, terms.lifetime, terms.refuses
         route = template(ask.scope, self._root)
@@ -196,7 +196,7 @@ class Capture:
         self.drop()
         if placed:
             self._parts.stored.add()
-        await self._land("stored" if placed else "again")
+        self._land("stored" if placed else "again")
         return placed
 
 

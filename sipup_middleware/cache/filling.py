@@ -68,7 +68,7 @@ class Filler:
             if land.place not in self.unstorable:
                 found = await self.parts.shelf.fetch(ask.context.store, request.key, headers)
             if isinstance(found, StoredResponse) and not request.flags & found.refuses:
-                await land("stored")
+                land("stored")
                 return await self.replay(found, request, ask.scope, ask.send)
             self.misses.add()
             why = found if isinstance(found, str) else "uri-miss"
@@ -77,11 +77,12 @@ class Filler:
             else:
                 await self._fill(ask, land, why)
         finally:
-            await land("again")  # nobody spoke before: this request was cancelled
+            land("again")  # nobody spoke before: this request was cancelled
         return None
 
     async def _pass(self, ask: Ask, why: str) -> None:
         """Ask for a head alone, which nothing can be stored of."""
+        ask.context.response = ResponseControl(None)
         fields = self.parts.status.forwarded(why)
         await self.app(ask.scope, ask.receive, with_headers(ask.send, fields) if fields else ask.send)
 
@@ -95,9 +96,9 @@ class Filler:
         capture = Capture(self.parts, ask, land, why)
         try:
             await self.app(scope, capture.receive, capture.send)
-            await capture.abandon()  # in case it did not send the whole
+            capture.abandon()  # in case it did not send the whole
         except Exception:
-            await capture.abandon()
+            capture.abandon()
             raise
         finally:
             capture.drop()

@@ -27,7 +27,7 @@ class Landing:
         self.place = place
         self._over = False
 
-    async def __call__(self, outcome: Outcome) -> None:
+    def __call__(self, outcome: Outcome) -> None:
         """Let them go; a stream must not wait for its end to be known as one."""
         if self._over:
             return
@@ -35,5 +35,4 @@ class Landing:
         if outcome == "unstorable":
             self._unstorable.add(self.place)
         if self._flight is not None:
-            failed = RuntimeError if outcome == "again" else None
-            await self._flight.__aexit__(failed, None, None)
+            self._flight.land(failed=outcome == "again")

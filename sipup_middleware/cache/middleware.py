@@ -90,7 +90,6 @@ class ResponseCacheMiddleware:
         if context.tags is not None:  # another response cache around this one keeps the copy
             return await self.app(scope, receive, send)
         context.store = self.store.handle()
-        context.response = ResponseControl(None)
         if request is None:
             return await self._pass_method(scope, receive, send)
         if request.bypass is not None:
@@ -105,6 +104,7 @@ class ResponseCacheMiddleware:
 
     async def _pass(self, reason: str, why: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer, and store nothing."""
+        scope["sipup"].response = ResponseControl(None)
         self._bypassed.add()
         self.telemetry.counter("cache.bypass", reason=reason).add()
         fields = self._status.forwarded(why)

@@ -67,7 +67,8 @@ class Answer:
         """Of the fields that decide on storing; empty for most answers, which then need no further look."""
         self.fields: Fields = []
         """All that may be kept, as they were sent."""
-        lengths, types = list[bytes](), list[bytes]()
+        lengths: list[bytes] = []
+        types: list[bytes] = []
         for name, value in headers:
             lower = name.lower()
             if lower in _TELLING:
@@ -94,7 +95,7 @@ class Answer:
         return parse_date(lines[0]) if len(lines) == 1 else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs a microsecond a response
 class Terms:
     """On which a response is stored."""
 

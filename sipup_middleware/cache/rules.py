@@ -40,6 +40,9 @@ class Rule:
     """Names to purge the answers by; ``{name}`` is filled from the path."""
 
     _pattern: re.Pattern[str] | None = field(default=None, init=False, repr=False, compare=False)
+    _literal: bool = field(default=False, init=False, repr=False, compare=False)
+    _match: Match | None = field(default=None, init=False, repr=False, compare=False)
+    """The same for every path, where no tag is to be filled."""
 
     def __post_init__(self) -> None:
         if isinstance(self.ttl, bool) or not isfinite(self.ttl) or self.ttl < 0:
@@ -56,14 +59,21 @@ class Rule:
         for tag in self.tags:
             if missing := set(_NAME.findall(tag)) - known:
                 raise ConfigurationError(f"Rule.tags names {sorted(missing)}, which its path does not")
+        object.__setattr__(self, "_literal", self.path is not None and not set(self.path) & set("{*"))
+        if not any(map(_NAME.search, self.tags)):
+            object.__setattr__(self, "_match", Match(self, tuple(self.tags)))
 
     def match(self, path: str) -> Match | None:
         """Return this rule as it applies to *path*; None where it does not."""
         if self._pattern is None:
-            return Match(self, tuple(self.tags))
+            return self._match
+        if self._match is not None and self._literal:
+            return self._match if path == self.path else None
         read = self._pattern.fullmatch(path)
         if read is None:
             return None
+        if self._match is not None:
+            return self._match
         return Match(self, tuple(_NAME.sub(lambda name: read[name[1]], tag) for tag in self.tags))
 
     def allows(self, query: bytes) -> bool:
@@ -74,7 +84,7 @@ class Rule:
         return all(unquote_plus(name) in self.query for name in given)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs a microsecond a request
 class Match:
     """A rule on a path that it covers."""
 

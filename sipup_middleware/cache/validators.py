@@ -20,7 +20,8 @@ def not_modified(headers: Iterable[tuple[bytes, bytes]], etag: bytes | None, mod
     *etag* is the stored answer's, compared weakly; *modified* its Last-Modified in seconds, else its Date,
     else when it was received. To a precondition that does not parse the answer is the whole.
     """
-    tags, since = list[bytes](), list[bytes]()
+    tags: list[bytes] = []
+    since: list[bytes] = []
     for name, value in headers:
         if name == b"if-none-match":
             tags.append(value)

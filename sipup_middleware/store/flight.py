@@ -60,8 +60,7 @@ class Flight:
         traceback: TracebackType | None,
     ) -> None:
         if self.leads:
-            self.failed = kind is not None
-            self._land()
+            self.land(failed=kind is not None)
 
     async def _followed(self, wait: float) -> None:
         gone = anyio.Event()
@@ -70,7 +69,9 @@ class Flight:
             with anyio.move_on_after(wait):
                 await gone.wait()
 
-    def _land(self) -> None:
+    def land(self, *, failed: bool = False) -> None:
+        """Let the followers go: what a leader does, once, that did not enter by ``async with``."""
+        self.failed = failed
         del self._flights.leaders[self._key]
         self._landed = True
         if self._waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from operator import itemgetter
 from urllib.parse import unquote, urlsplit
 
@@ -48,10 +49,11 @@ class TagSet:
         self._purges = stamps.cells[PURGES]
         self._began = stamps.now()
         self._late = False
-        self._taken = {GENERATION: stamps.cells[GENERATION]}
+        cells, cell_of = stamps.cells, stamps.cell
+        self._taken = taken = {GENERATION: cells[GENERATION]}
         for tag in tags:
-            cell = stamps.cell(tag)
-            self._taken[cell] = stamps.cells[cell]
+            cell = cell_of(tag)
+            taken[cell] = cells[cell]
 
     def add(self, *tags: str) -> None:
         """Add *tags*, now or while the thing is being made.
@@ -78,12 +80,18 @@ class TagSet:
 def url_tags(path: str, query: str = "") -> tuple[str, ...]:
     """Return the tags by which a response of *path* is found again: its own, and one a directory above it."""
     path = _decoded(path)
-    pieces = path.split("/")[:-1][: _SEGMENTS + 1]
-    tags = [f"url:{path}"]
+    above = _directory_tags(path[: path.rfind("/") + 1])
     if query:
-        tags.append(f"url:{path}?{query}")
+        return (f"url:{path}", f"url:{path}?{query}", *above)
+    return (f"url:{path}", *above)
+
+
+@lru_cache(maxsize=1024)
+def _directory_tags(directory: str) -> tuple[str, ...]:
+    """Return a tag for *directory*, which ends with a slash, and for each above it, the root first."""
+    tags: list[str] = []
     above = ""
-    for piece in pieces:
+    for piece in directory.split("/")[:-1][: _SEGMENTS + 1]:
         above += piece + "/"
         tags.append(f"under:{above}")
     return tuple(tags)
