@@ -52,15 +52,10 @@ class Ask:
     why: str
     """Why this process has none, as RFC 9211 names it."""
     matches: tuple[Match, ...]
+    context: Context
     scope: Scope
     receive: Receive
     send: Send
-
-    @property
-    def context(self) -> Context:
-        """The request as the other layers see it."""
-        context: Context = self.scope["sipup"]
-        return context
 
 
 class Capture:

@@ -100,7 +100,7 @@ class ResponseCacheMiddleware:
         matches = match_rules(self.rules, scope["path"])
         if forbids(matches, scope["query_string"]):
             return await self._pass("query", "bypass", scope, receive, send)
-        return await self._fill(Ask(request, found, matches, scope, receive, send))
+        return await self._fill(Ask(request, found, matches, context, scope, receive, send))
 
     async def _pass(self, reason: str, why: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer, and store nothing."""
