@@ -114,12 +114,11 @@ def current() -> Context:
 async def enter(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve *app*, the outermost layer, with the request's only copy of *scope* and a new context in it."""
     context = Context(scope)
-    inner = {
-        **scope,
-        "state": {**(scope.get("state") or {}), "sipup": context},
-        "extensions": scope.get("extensions") or {},
-        "sipup": context,
-    }
+    inner = {**scope, "sipup": context}
+    state = scope.get("state")
+    inner["state"] = {**state, "sipup": context} if state else {"sipup": context}
+    if not scope.get("extensions"):
+        inner["extensions"] = {}
     token = _CURRENT.set(context)
     try:
         await app(inner, receive, send)

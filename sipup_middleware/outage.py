@@ -6,6 +6,8 @@ host's page for it: ours takes its place. Any other status is the handler's own 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sipup_middleware.asgi import Problem
@@ -44,14 +46,16 @@ class _Responder:
         self._scope = scope
         self._send = send
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:  # not a coroutine of its own: one less a message
+        if self._context.failure is not None:
+            return self._send_unless_replaced(message)
+        self.started = True
+        return self._send(message)
+
+    async def _send_unless_replaced(self, message: Message) -> None:
         if self._replaced:
             return
-        if (
-            self._context.failure is not None
-            and message["type"] == "http.response.start"
-            and message["status"] == 500  # noqa: PLR2004 (the host's page)
-        ):
+        if message["type"] == "http.response.start" and message["status"] == 500:  # noqa: PLR2004 (the host's page)
             await self.answer()
             return
         self.started = True

@@ -74,7 +74,7 @@ class Identity:
         self._telemetry = telemetry
         self._secret = secrets.token_bytes(16)
         self._warned = False
-        self.user: Key = user or partial(credential, cookie=cookie)
+        self.user: Key = user or (partial(credential, cookie=cookie) if cookie else credential)
 
     def ip(self, scope: Scope) -> str:
         """Return the address that a request is counted by."""
