@@ -40,41 +40,36 @@ class Seal:
 
 
 class TagSet:
-    """The tags of one thing that is being made; begun before its making reads anything."""
+    """The tags of one thing that is being made; begun before its making reads anything.
 
-    __slots__ = ("_began", "_late", "_purges", "_stamps", "_taken")
+    A stamp tells when it was made, so nothing need be read now: at the end, a stamp from before the beginning
+    is the one that was there all along, and any other means a purge. A purge comes after the write that it
+    is for, so a stamp that was made before the beginning and written after it finds nothing stale here.
+    """
+
+    __slots__ = ("_began", "_names", "_stamps")
 
     def __init__(self, stamps: Stamps, *tags: str) -> None:
         self._stamps = stamps
-        self._purges = stamps.cells[PURGES]
         self._began = stamps.now()
-        self._late = False
-        cells, cell_of = stamps.cells, stamps.cell
-        self._taken = taken = {GENERATION: cells[GENERATION]}
-        for tag in tags:
-            cell = cell_of(tag)
-            taken[cell] = cells[cell]
+        self._names = [*tags]
 
     def add(self, *tags: str) -> None:
-        """Add *tags*, now or while the thing is being made.
-
-        A tag that was purged since the making began may stand for something that was read before: then the
-        thing is never stored.
-        """
-        stamps, taken = self._stamps, self._taken
-        for tag in tags:
-            cell = stamps.cell(tag)
-            if cell not in taken:
-                taken[cell] = stamp = stamps.cells[cell]
-                if time_of(stamp) >= self._began:
-                    self._late = True
+        """Add *tags*, now or while the thing is being made; also a purge that came before is noticed."""
+        self._names += tags
 
     def seal(self) -> Seal | None:
         """Return what must hold from now on; None = something was purged during the making: do not store."""
-        if self._late:
+        cells, cell_of = self._stamps.cells, self._stamps.cell
+        purges = cells[PURGES]  # before the stamps: whoever purges changes it after them
+        taken = {GENERATION: cells[GENERATION]}
+        for tag in self._names:
+            cell = cell_of(tag)
+            taken[cell] = cells[cell]
+        stamps = tuple(taken.values())
+        if time_of(max(stamps)) >= self._began:
             return None
-        seal = Seal(tuple(self._taken), tuple(self._taken.values()), self._purges)
-        return seal if seal.holds(self._stamps) else None
+        return Seal(tuple(taken), stamps, purges)
 
 
 def url_tags(path: str, query: str = "") -> tuple[str, ...]:
