@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
+
 import anyio
 import pytest
 from starlette.testclient import TestClient
@@ -15,9 +17,10 @@ pytestmark = pytest.mark.live
 
 async def test_a_client_that_waits_as_long_as_it_was_told_is_served(services: Services) -> None:
     app = wrapped(services, limit="3/second")
+    client = token_hex()  # the server is shared, and remembers the others
 
     async def ask() -> Exchange:
-        return await get(app, "/fresh", headers=[("x-client", "patient")])
+        return await get(app, "/fresh", headers=[("x-client", client)])
 
     async with lifespan(app):
         replies = [await ask() for _ in range(8)]
