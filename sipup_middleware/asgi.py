@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import orjson
 from starlette.types import Message, Scope, Send
 
-__all__ = ("Headers", "Problem", "header", "with_headers")
+__all__ = ("Headers", "Problem", "header", "route_path", "with_headers")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -19,6 +19,15 @@ def header(scope: Scope, name: bytes) -> bytes | None:
         if key == name:
             return bytes(value)
     return None
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path below ``root_path``. The server has decoded it, once; it is not decoded again."""
+    path: str = scope["path"]
+    root: str = (scope.get("root_path") or "").rstrip("/")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+        return path[len(root) :]
+    return path
 
 
 def with_headers(send: Send, extra: Iterable[tuple[bytes, bytes]]) -> Send:

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from anyio import CancelScope
 
-__all__ = ("GRACE", "Background", "Home", "bridge", "here", "spawn")
+__all__ = ("GRACE", "Background", "Home", "bridge", "here", "running_loop", "spawn")
 
 GRACE = 1.0
 """Seconds that a cancelled caller waits for its call to end."""

@@ -52,8 +52,8 @@ class Opening(Generic[H]):
 
     def get(self, build: Callable[[Home], H]) -> H:
         """Return the open handle; where none is, open one lazily on the bridge, until the process ends."""
-        if self._handle is not None and self._home is not None and self._home.alive:
-            return self._handle
+        if (open_one := self.handle) is not None:
+            return open_one
         home = bridge()
         handle = self._keep(build(home), home, lazy=True)
         home.at_exit(handle.aclose)

@@ -7,13 +7,13 @@ inherited the number of an open hold is told so instead of being let in.
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop  # in asyncio's __all__; the public form raises outside a loop
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
+from sipup_middleware.bridge import running_loop
 from sipup_middleware.database.backend import Session
 from sipup_middleware.database.lease import Lease
 from sipup_middleware.errors import ConfigurationError, TransactionMisuse
@@ -32,7 +32,7 @@ _numbers = count(1)
 
 def _this_task() -> object:
     """Return the task that asks, on asyncio or trio."""
-    if (loop := _get_running_loop()) is not None:
+    if (loop := running_loop()) is not None:
         return asyncio.current_task(loop)
     import trio  # noqa: PLC0415 (an extra: only a trio host has it)
 

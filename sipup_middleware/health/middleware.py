@@ -8,6 +8,7 @@ from functools import cached_property
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sipup_middleware.asgi import route_path
 from sipup_middleware.context import Context, enter
 from sipup_middleware.errors import SipupError
 from sipup_middleware.health.access import Access
@@ -49,9 +50,7 @@ class HealthMiddleware:
                 return await self._startup.watch(self.app, scope, receive, send)
             return await self.app(scope, receive, send)
 
-        root, path = scope.get("root_path") or "", scope["path"]
-        if root and path.startswith(root):
-            path = path[len(root.rstrip("/")) :]
+        path: str = route_path(scope) if scope.get("root_path") else scope["path"]
         if path.startswith(self.path):
             rest = path[len(self.path) :]
             if not rest or rest[0] == "/":

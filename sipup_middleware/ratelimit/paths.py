@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import re
 
-from starlette.types import Scope
-
 from sipup_middleware.errors import ConfigurationError
 
-__all__ = ("PathTable", "check_pattern", "is_within", "route_path", "segments")
-
-
-def route_path(scope: Scope) -> str:
-    """Return the path below ``root_path``. The server has decoded it, once; it is not decoded again."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path") or ""
-    if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
-        return path[len(root) :]
-    return path
+__all__ = ("PathTable", "check_pattern", "is_within", "segments")
 
 
 def segments(path: str) -> list[str]:

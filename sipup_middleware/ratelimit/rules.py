@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from sipup_middleware.asgi import header
+from sipup_middleware.asgi import header, route_path
 from sipup_middleware.ratelimit.keys import Key
-from sipup_middleware.ratelimit.paths import PathTable, is_within, route_path
+from sipup_middleware.ratelimit.paths import PathTable, is_within
 from sipup_middleware.ratelimit.policy import Rule
 
 __all__ = ("KeyedRule", "RuleTable", "Selection", "is_preflight")

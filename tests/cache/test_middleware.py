@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from sipup_middleware.cache import Rule
+from sipup_middleware.cache import ResponseCache, Rule
 from sipup_middleware.cache.middleware import ResponseCacheMiddleware
 from sipup_middleware.store import Store
 from sipup_middleware.telemetry import Telemetry
-from tests.asgi import Exchange, get, http_scope, lifespan, request
+from tests.asgi import Exchange, get, hello, http_scope, lifespan, request
 from tests.cache.apps import FRESH, Counting, Scripted, cached
 
 VALIDATED = (
@@ -300,3 +300,15 @@ async def test_what_happens_is_counted() -> None:
     assert counted("cache.requests") == {"hit": 1, "miss": 1, "bypass": 3}
     assert counted("cache.bypass") == {"range": 1, "query": 1, "method": 1}
     assert counted("cache.stored") == {"": 1}
+
+
+async def test_a_handler_may_speak_of_storing_whatever_the_method() -> None:
+    async def tagging(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["sipup"].response.tag("product:7").ttl(60)
+        await hello(scope, receive, send)
+
+    app = ResponseCache()(tagging)
+
+    replies = [await request(app, method=method) for method in ("HEAD", "POST", "GET")]
+
+    assert [reply.status for reply in replies] == [200, 200, 200]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from sipup_middleware import ConfigurationError
-from sipup_middleware.ratelimit.paths import PathTable, check_pattern, is_within, route_path
+from sipup_middleware.asgi import route_path
+from sipup_middleware.ratelimit.paths import PathTable, check_pattern, is_within
 from tests.asgi import http_scope
 
 
@@ -42,6 +43,7 @@ def test_every_pattern_that_matches_counts(table: PathTable, path: str, bits: se
     [
         ("/login", "", "/login"),
         ("/api/login", "/api", "/login"),
+        ("/api/login", "/api/", "/login"),
         ("/api", "/api", ""),
         ("/apilogin", "/api", "/apilogin"),
         ("/login", "/api", "/login"),
