@@ -9,7 +9,7 @@ PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3 python; d
 ARGS ?=
 LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --custom-compile-command 'make lock' --no-emit-package sipup-middleware \
-	--extra ratelimit --extra cache --extra redis --extra database --extra cli --extra embedded --group run
+	--extra ratelimit --extra cache --extra redis --extra database --extra jobs --extra jobs-postgres --extra cli --extra embedded --group run
 
 .PHONY: help setup demo test check coverage fuzz bench lock clean
 .DEFAULT_GOAL := help
