@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from starlette.types import ASGIApp
@@ -20,13 +19,12 @@ from sipup_middleware.database.pool import Pool
 from sipup_middleware.errors import ConfigurationError
 from sipup_middleware.lifespan import Opening
 from sipup_middleware.telemetry import Telemetry
+from sipup_middleware.urls import database_of, masked
 
 __all__ = ("Database", "PoolConfig")
 
 _MOST = 50
 """Connections that one process gains from, at most."""
-
-_PASSWORD = re.compile(r"(?<=//)([^:/?]*):.*@|((?:ssl)?password=)[^&]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,21 +107,28 @@ class Database:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Facade]:
-        """Open the pool, or share the open one, for workers, scripts and tests."""
+        """Open the pool, or share the open one, for scripts and tests; see also `resized`."""
         async with self._opening.open(self._build) as pool:
             yield Facade(lambda: pool, Meters(Telemetry()))
+
+    def resized(self, connections: int) -> Database:
+        """Return the same layer with a pool of so many connections: for a worker of background jobs."""
+        return replace(self, pool=replace(self.pool, min=min(self.pool.min, connections), max=connections))
 
     def _pool(self) -> Pool:
         return self._opening.get(self._build)
 
     def _build(self, home: Home) -> Pool:
-        return Pool(dialler(self.url), self.pool, home, always_reset=self.always_reset)
+        return Pool(
+            dialler(self.url),
+            self.pool,
+            home,
+            database=database_of(self.url),
+            always_reset=self.always_reset,
+        )
 
     def __repr__(self) -> str:
-        url = _PASSWORD.sub(
-            lambda found: f"{found[1]}:***@" if found[2] is None else f"{found[2]}***", self.url
-        )
-        return f"Database({url!r}, pool={self.pool!r}, always_reset={self.always_reset})"
+        return f"Database({masked(self.url)!r}, pool={self.pool!r}, always_reset={self.always_reset})"
 
 
 def _workers() -> int:

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from sipup_middleware.context import Context
 from sipup_middleware.database.backend import Isolation, Record, Session
-from sipup_middleware.database.hold import INSIDE, Hold, PinnedConnection
+from sipup_middleware.database.hold import INSIDE, AfterCommit, Hold, PinnedConnection
 from sipup_middleware.database.lease import Lease, Statement
 from sipup_middleware.database.meters import Meters
 from sipup_middleware.database.pool import Pool
@@ -86,6 +86,29 @@ class Facade:
     def connection(self) -> AbstractAsyncContextManager[Session]:
         """Hold an asyncpg connection: this task's statements run on it too, and it is reset afterwards."""
         return PinnedConnection(self)
+
+    @property
+    def database(self) -> tuple[str, str, str]:
+        """Host, port and name of the database, by which two layers tell that they use the same one."""
+        return self.pool.database
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this task is inside a transaction; raises `TransactionMisuse` in one of another task's."""
+        hold = self.hold() if self.holds else None
+        return hold is not None and hold.depth > 0
+
+    def after_commit(self, promise: AfterCommit) -> None:
+        """Have *promise* awaited once this task's transaction is committed; forgotten if it is rolled back.
+
+        Part of a savepoint that is rolled back, it is forgotten with that. It must not raise. Raises
+        `ConfigurationError` outside a transaction.
+        """
+        if not self.in_transaction:
+            raise ConfigurationError("after_commit belongs inside: async with db.transaction()")
+        hold = self.hold()
+        assert hold is not None  # noqa: S101 (a transaction is held)
+        hold.after_commit.append(promise)
 
     @property
     def pool(self) -> Pool:

@@ -7,6 +7,7 @@ inherited the number of an open hold is told so instead of being let in.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from itertools import count
@@ -21,7 +22,10 @@ from sipup_middleware.errors import ConfigurationError, TransactionMisuse
 if TYPE_CHECKING:
     from sipup_middleware.database.facade import Facade
 
-__all__ = ("ENDED", "INSIDE", "Hold", "Holding", "PinnedConnection")
+__all__ = ("ENDED", "INSIDE", "AfterCommit", "Hold", "Holding", "PinnedConnection")
+
+AfterCommit = Callable[[], Awaitable[None]]
+"""What is done once a transaction is committed, by the task that committed it; it must not raise."""
 
 INSIDE: ContextVar[tuple[int, ...]] = ContextVar("sipup_database_holds", default=())
 """The numbers of the holds that this task, or the one that started it, is inside of."""
@@ -42,7 +46,7 @@ def _this_task() -> object:
 class Hold:
     """A lease that one task keeps for more than a statement."""
 
-    __slots__ = ("ended", "lease", "number", "owner", "wrote")
+    __slots__ = ("after_commit", "depth", "ended", "lease", "number", "owner", "wrote")
 
     def __init__(self) -> None:
         self.number = next(_numbers)
@@ -50,6 +54,9 @@ class Hold:
         self.lease: Lease | None = None
         self.wrote = False
         """It ran something that may have changed data."""
+        self.depth = 0
+        """Transactions open on it: 0 outside, 2 in a savepoint."""
+        self.after_commit: list[AfterCommit] = []
         self.ended = False
         """Its request is over, or its entry was cancelled: the connection is no longer ours."""
 

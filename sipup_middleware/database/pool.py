@@ -34,17 +34,20 @@ _ANSWER = 0.5
 class Pool:
     """Lends connections, strictly first come, first served. Build it inert; `start` warms it up."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a pool is made of)
         self,
         dial: Dial,
         config: PoolConfig,
         home: Home,
         *,
+        database: tuple[str, str, str] = ("", "", ""),
         always_reset: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.home = home
         self.config = config
+        self.database = database
+        """Host, port and name."""
         self.max = config.size
         self.lent_at = clock()
         """When a connection was last given back: a sign of life."""

@@ -22,7 +22,7 @@ __all__ = ("Transaction",)
 class Transaction(Holding):
     """``async with db.transaction()``: BEGIN and COMMIT or ROLLBACK; inside another one, a savepoint."""
 
-    __slots__ = ("_deferrable", "_isolation", "_readonly", "_unit")
+    __slots__ = ("_deferrable", "_isolation", "_promised", "_readonly", "_unit")
 
     def __init__(
         self, facade: Facade, isolation: Isolation | None, *, readonly: bool, deferrable: bool
@@ -32,9 +32,12 @@ class Transaction(Holding):
         self._readonly = readonly
         self._deferrable = deferrable
         self._unit: Unit | None = None
+        self._promised = 0
 
     async def __aenter__(self) -> None:
-        await self._enter()
+        hold = await self._enter()
+        hold.depth += 1
+        self._promised = len(hold.after_commit)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -42,16 +45,23 @@ class Transaction(Holding):
         hold = self._hold
         assert hold is not None  # noqa: S101 (entered before it is left)
         self._forget(hold)
+        hold.depth -= 1
         if error is not None:
+            del hold.after_commit[self._promised :]
             return await self._undo(hold)
         try:
             await self._facade.pool.home.call(self._commit, hold)
         except BaseException as failure:
+            del hold.after_commit[self._promised :]
             self._abandon(hold)  # a call that was cancelled before it began has given nothing back
             self._facade.meters.rolled_back.add()
             self._facade.note(failure)
             raise
         self._facade.meters.committed.add()
+        if hold.depth == 0 and hold.after_commit:
+            promised, hold.after_commit = hold.after_commit, []
+            for keep in promised:
+                await keep()
         return None
 
     async def _begin(self, hold: Hold) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from sipup_middleware.bridge import Home
 from sipup_middleware.errors import ConfigurationError
@@ -18,6 +17,7 @@ from sipup_middleware.store.report import Report
 from sipup_middleware.store.second import SecondTier
 from sipup_middleware.store.stamps import Stamps
 from sipup_middleware.telemetry import Telemetry, WarningRaised
+from sipup_middleware.urls import masked
 
 __all__ = ("Store",)
 
@@ -90,18 +90,6 @@ class Store:
 
     def __repr__(self) -> str:
         return (
-            f"Store({_masked(self.url)!r}, max_bytes={self.max_bytes}, timeout={self.timeout}, "
+            f"Store({masked(self.url)!r}, max_bytes={self.max_bytes}, timeout={self.timeout}, "
             f"runtime_dir={self.runtime_dir!r})"
         )
-
-
-def _masked(url: str) -> str:
-    """Return *url* without what may be a secret: the password, and any query but ``db``."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    shown = "&".join(
-        each if each.startswith("db=") else f"{each.partition('=')[0]}=***" for each in parts.query.split("&")
-    )
-    netloc = f"{name}{colon and ':***'}{at}{host}"
-    return f"{parts.scheme}://{netloc}{parts.path}{'?' + shown if parts.query else ''}"
