@@ -2,8 +2,9 @@
 
 Every request comes from the next of 20,000 clients. The apps are called in this process: no server, no
 sockets. A ``miss`` is a path that nobody has asked for, answered by the app and stored in a full store; a
-``hit`` is answered from memory. The database layer is idle: its facade is there and no statement is run. What
-a layer *adds* is the best round of the wrapped app less the best round of the same app bare.
+``hit`` is answered from memory. The database and jobs layers are idle: their handles are there, no statement
+is run and no job enqueued. What a layer *adds* is the best round of the wrapped app less the best round of
+the same app bare.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bench.timing import Effort, Timing, measure
 from sipup_middleware import (
     Database,
     Health,
+    Jobs,
     Limit,
     RateLimit,
     ResponseCache,
@@ -38,12 +40,19 @@ __all__ = ("QUESTION", "findings")
 
 QUESTION = "How many microseconds does each layer, and the whole stack, add to a request?"
 CLIENTS = 20_000
+NOWHERE = "postgresql://nobody@127.0.0.1:9/nothing"
 BARE, STARLETTE, FASTAPI = "bare ASGI", "Starlette", "FastAPI"
 MISS, HIT = "whole stack, miss", "whole stack, hit"
 GLUE, GLUE_CACHED = "FastAPI + peers' glue", "FastAPI + peers' glue, cached"
 OURS, OURS_CACHED = "FastAPI + sipup", "FastAPI + sipup, cached"
 OUR_HIT = (b"cache-status", b"hit")
-LAYERS = {"health": "health", "ratelimit": "ratelimit", "cache": "cache, miss", "database": "database, idle"}
+LAYERS = {
+    "health": "health",
+    "ratelimit": "ratelimit",
+    "cache": "cache, miss",
+    "database": "database, idle",
+    "jobs": "jobs, idle",
+}
 
 
 def rate_limit() -> RateLimit:
@@ -59,12 +68,17 @@ def response_cache() -> ResponseCache:
 
 def database() -> Database:
     """Name a server that is not there: nobody dials it."""
-    return Database("postgresql://nobody@127.0.0.1:9/nothing")
+    return Database(NOWHERE)
+
+
+def jobs() -> Jobs:
+    """Name the same: nothing is enqueued."""
+    return Jobs(NOWHERE)
 
 
 def whole_stack() -> Stack:
-    """Build all four layers in the standard order."""
-    return Stack(Health(), rate_limit(), response_cache(), database())
+    """Build all five layers in the standard order."""
+    return Stack(Health(), rate_limit(), response_cache(), database(), jobs())
 
 
 async def starlette_hello(request: Request) -> PlainTextResponse:
@@ -82,6 +96,7 @@ def layer_cases(requests: Callable[..., Requests]) -> dict[str, Requests]:
         LAYERS["ratelimit"]: rate_limit()(hello),
         LAYERS["cache"]: cached,
         LAYERS["database"]: database()(hello),
+        LAYERS["jobs"]: jobs()(hello),
         MISS: stack,
     }
     return {

@@ -21,6 +21,7 @@ from sipup_middleware.errors import (
     BackendUnavailable,
     ConfigurationError,
     DatabaseUnavailable,
+    JobFailed,
     JobsUnavailable,
     MissingExtra,
     OutcomeUnknown,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sipup_middleware.client_ip import ClientIP
     from sipup_middleware.database import Database, PoolConfig
     from sipup_middleware.health import Check, Health
+    from sipup_middleware.jobs import Jobs, Task, job
     from sipup_middleware.ratelimit import Limit, RateLimit, by_header, by_ip, by_user
     from sipup_middleware.store import Store
 
@@ -51,6 +53,8 @@ __all__ = (
     "Database",
     "DatabaseUnavailable",
     "Health",
+    "JobFailed",
+    "Jobs",
     "JobsUnavailable",
     "Layer",
     "Limit",
@@ -69,10 +73,12 @@ __all__ = (
     "Stack",
     "Store",
     "StoreUnavailable",
+    "Task",
     "TransactionMisuse",
     "by_header",
     "by_ip",
     "by_user",
+    "job",
 )
 
 _HOME = {
@@ -80,15 +86,18 @@ _HOME = {
     "ClientIP": "client_ip",
     "Database": "database",
     "Health": "health",
+    "Jobs": "jobs",
     "Limit": "ratelimit",
     "PoolConfig": "database",
     "RateLimit": "ratelimit",
     "ResponseCache": "cache",
     "Rule": "cache",
     "Store": "store",
+    "Task": "jobs",
     "by_header": "ratelimit",
     "by_ip": "ratelimit",
     "by_user": "ratelimit",
+    "job": "jobs",
 }
 
 

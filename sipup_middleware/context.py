@@ -19,6 +19,7 @@ from sipup_middleware.errors import ConfigurationError
 if TYPE_CHECKING:
     from sipup_middleware.cache.response import ResponseControl
     from sipup_middleware.database.facade import Facade
+    from sipup_middleware.jobs.handle import OpenJobs
     from sipup_middleware.ratelimit.limits import RequestLimits
     from sipup_middleware.store.handle import OpenStore
     from sipup_middleware.store.tags import TagSet
@@ -41,6 +42,7 @@ class Context:
 
     __slots__ = (
         "_request_id",
+        "answered_for",
         "db",
         "failure",
         "jobs",
@@ -55,7 +57,7 @@ class Context:
     db: Facade
     """Set by `Database`: statements, transactions."""
 
-    jobs: object
+    jobs: OpenJobs
     """Set by `Jobs`: enqueueing."""
 
     limits: RequestLimits
@@ -76,10 +78,14 @@ class Context:
     failure: Exception | None
     """The outage that a facade raised in this request; see `outage.py`."""
 
+    answered_for: bool
+    """Whether a layer stands ready to answer for such an outage: one is enough."""
+
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.tags = None
         self.failure = None
+        self.answered_for = False
         self.route = None
         self._request_id: str | None = None
 

@@ -24,6 +24,7 @@ __all__ = (
     "BackendUnavailable",
     "ConfigurationError",
     "DatabaseUnavailable",
+    "JobFailed",
     "JobsUnavailable",
     "MissingExtra",
     "OutcomeUnknown",
@@ -58,6 +59,10 @@ class StoreUnavailable(BackendUnavailable):
 
 class JobsUnavailable(BackendUnavailable):
     """Raised when a job could not be handed to its broker."""
+
+
+class JobFailed(SipupError, RuntimeError):
+    """Raised when the result of a job is asked for that has failed for good."""
 
 
 class PoolTimeout(SipupError, TimeoutError):

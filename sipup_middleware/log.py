@@ -12,6 +12,8 @@ from sipup_middleware.telemetry import (
     BackendRestored,
     ErrorUnhandled,
     Fact,
+    JobAttemptFailed,
+    JobsLost,
     WarningRaised,
 )
 
@@ -29,5 +31,11 @@ def log(fact: Fact, /) -> None:
             _LOGGER.warning("%s: its server does not answer (%s)", layer, reason)
         case BackendRestored(layer=layer):
             _LOGGER.warning("%s: its server answers again", layer)
+        case JobAttemptFailed(type=kind, job=job, attempt=attempt, error=error, retry_after=None):
+            _LOGGER.error("job %s %s has failed for good: %s in attempt %d", kind, job, error, attempt)
+        case JobAttemptFailed(type=kind, job=job, attempt=attempt, error=error, retry_after=pause):
+            _LOGGER.info("job %s %s: %s in attempt %d, next in %.1f s", kind, job, error, attempt, pause)
+        case JobsLost(jobs=count, reason=reason):
+            _LOGGER.error("jobs: %d of a committed transaction could not be handed over (%s)", count, reason)
         case WarningRaised(layer=layer, message=message):
             _LOGGER.warning("%s: %s", layer, message)

@@ -23,6 +23,9 @@ _TIMEOUT = Problem(status=504, title="Gateway Timeout")
 async def answer_outages(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one HTTP request; where an outage made it fail, send 503 or 504 instead of a 500."""
     context: Context = scope["sipup"]
+    if context.answered_for:
+        return await app(scope, receive, send)
+    context.answered_for = True
     responder = _Responder(context, scope, send)
     try:
         await app(scope, receive, responder.send)
@@ -32,6 +35,7 @@ async def answer_outages(app: ASGIApp, scope: Scope, receive: Receive, send: Sen
         await responder.answer()
         if not _is(error, context.failure):
             raise
+    return None
 
 
 class _Responder:

@@ -19,7 +19,9 @@ MAX_CONNECTIONS = 16
 """Sockets a process opens; more calls than that wait, as long as their deadline allows."""
 
 
-def redis_pool(url: str, *, timeout: float, option: str, extra: str) -> BlockingConnectionPool:
+def redis_pool(
+    url: str, *, timeout: float, option: str, extra: str, connections: int = MAX_CONNECTIONS
+) -> BlockingConnectionPool:
     """Return a pool for *url* that connects when it is first used, within *timeout* seconds.
 
     Raises `ConfigurationError` that names *option* for a URL it cannot read, `MissingExtra` where redis-py is
@@ -34,7 +36,7 @@ def redis_pool(url: str, *, timeout: float, option: str, extra: str) -> Blocking
     try:
         pool = BlockingConnectionPool.from_url(
             f"redis{url.removeprefix('valkey')}" if url.startswith("valkey:") else url,
-            max_connections=MAX_CONNECTIONS,
+            max_connections=connections,
             timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 1),  # a connection that went stale in the pool is not an outage

@@ -33,6 +33,18 @@ class Settings:
     store_url: str | None = field(default=None, repr=False)
     """Where cached things live."""
 
+    jobs_url: str | None = field(default=None, repr=False)
+    """Where background jobs wait: PostgreSQL, Redis or Valkey; None = ``database_url`` or ``redis_url``."""
+
+    smtp_url: str | None = field(default=None, repr=False)
+    """``smtp://user:password@host:587``: what ``email.send`` sends through."""
+
+    smtp_sender: str | None = None
+    """The address that ``email.send`` sends from, where the job does not say."""
+
+    webhook_secret: str | None = field(default=None, repr=False)
+    """``whsec_…``: what ``webhook.deliver`` signs with."""
+
     health_token: str | None = field(default=None, repr=False)
     """Who presents it sees the details under ``/_health``."""
 
@@ -49,6 +61,7 @@ class Settings:
     rate_limit: bool = True
     response_cache: bool = True
     database: bool = True
+    jobs: bool = True
 
     def __post_init__(self) -> None:
         for name in ("workers", "budget"):
@@ -80,7 +93,7 @@ def _read(name: str, attribute: str, text: str) -> str | int | bool | None:
         if not text.isdecimal() or int(text) < 1:
             raise ConfigurationError(f"{name} must be a whole number of at least 1, not {text!r}")
         return int(text)
-    if attribute in {"health", "rate_limit", "response_cache", "database"}:
+    if attribute in {"health", "rate_limit", "response_cache", "database", "jobs"}:
         if text.lower() not in _SWITCH:
             raise ConfigurationError(f"{name} must be on or off, not {text!r}")
         return _SWITCH[text.lower()]

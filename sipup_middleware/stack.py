@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -17,11 +17,13 @@ from sipup_middleware.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from sipup_middleware.database.facade import Facade
+    from sipup_middleware.jobs.handle import OpenJobs
+    from sipup_middleware.jobs.task import Task
     from sipup_middleware.ratelimit.limits import Limits
     from sipup_middleware.settings import Settings
     from sipup_middleware.store.handle import OpenStore
 
-__all__ = ("Layer", "Opens", "Resources", "Stack")
+__all__ = ("Layer", "Opens", "Resizes", "Resources", "Stack")
 
 
 class Layer(Protocol):
@@ -42,13 +44,21 @@ class Opens(Protocol):
         """Open the resource; the layers that share the object share what is opened."""
 
 
+@runtime_checkable
+class Resizes(Opens, Protocol):
+    """A layer whose resource has a size that a worker may set."""
+
+    def resized(self, connections: int) -> Opens:
+        """Return the same layer with so many connections."""
+
+
 @dataclass(slots=True)
 class Resources:
     """What a stack's layers opened, for workers, scripts and tests; None = no such layer."""
 
     db: Facade | None = None
     store: OpenStore | None = None
-    jobs: object | None = None
+    jobs: OpenJobs | None = None
     limiter: Limits | None = None
 
 
@@ -75,8 +85,17 @@ class Stack:
         self.__name__ = repr(self)
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, plugins: Iterable[str | plugin.Plugin] = ()) -> Stack:
-        """Build the standard order: health, limits, response cache, database; each unless switched off."""
+    def from_settings(
+        cls,
+        settings: Settings,
+        *,
+        tasks: Iterable[Task] = (),
+        plugins: Iterable[str | plugin.Plugin] = (),
+    ) -> Stack:
+        """Build the standard order: health, limits, response cache, database, jobs; each unless switched off.
+
+        *tasks* are what can be enqueued; without any there is no `Jobs` layer.
+        """
         from sipup_middleware.cache import ResponseCache  # noqa: PLC0415 (only here does the stack know its layers)
         from sipup_middleware.database import Database, PoolConfig  # noqa: PLC0415
         from sipup_middleware.health import Health  # noqa: PLC0415
@@ -94,6 +113,11 @@ class Stack:
         if settings.database and settings.database_url:
             pool = PoolConfig(budget=settings.budget, workers=settings.workers or "auto")
             layers.append(Database(settings.database_url, pool=pool))
+        jobs_url = settings.jobs_url or settings.database_url or settings.redis_url
+        if settings.jobs and jobs_url and (given := tuple(tasks)):
+            from sipup_middleware.jobs import Jobs  # noqa: PLC0415 (only who has jobs needs their extra)
+
+            layers.append(Jobs(jobs_url, tasks=given))
         return cls(*layers, plugins=plugins)
 
     def __call__(self, app: ASGIApp, *, telemetry: Telemetry | None = None) -> ASGIApp:
@@ -111,19 +135,25 @@ class Stack:
         return app
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Resources]:
-        """Open what the layers hold, outside any request: for workers, scripts and tests."""
+    async def open(self, *, db_connections: int | None = None) -> AsyncIterator[Resources]:
+        """Open what the layers hold, outside any request: for workers, scripts and tests.
+
+        *db_connections*: the size of the database's pool here; None = as its layer says.
+        """
         resources = Resources()
         async with AsyncExitStack() as opened:
-            await self._open_into(resources, opened)
+            for layer in self._opening_layers():
+                if db_connections is not None and isinstance(layer, Resizes):
+                    layer = layer.resized(db_connections)  # noqa: PLW2901 (the same layer, for this opening)
+                setattr(resources, layer.provides, await opened.enter_async_context(layer.open()))
             yield resources
 
-    async def _open_into(self, resources: Resources, opened: AsyncExitStack) -> None:
+    def _opening_layers(self) -> Iterator[Opens]:
         for layer in self.layers:
             if isinstance(layer, Stack):
-                await layer._open_into(resources, opened)  # noqa: SLF001 (another of our own)
+                yield from layer._opening_layers()  # noqa: SLF001 (another of our own)
             elif isinstance(layer, Opens):
-                setattr(resources, layer.provides, await opened.enter_async_context(layer.open()))
+                yield layer
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stack):

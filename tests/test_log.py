@@ -10,6 +10,8 @@ from sipup_middleware.telemetry import (
     BackendRestored,
     ErrorUnhandled,
     Fact,
+    JobAttemptFailed,
+    JobsLost,
     RequestRefused,
     ResponsesPurged,
     WarningRaised,
@@ -30,13 +32,30 @@ from sipup_middleware.telemetry import (
             "store: its server does not answer (ConnectionError)",
         ),
         (BackendRestored("store"), "WARNING", "store: its server answers again"),
+        (
+            JobAttemptFailed("invoice.sync", "k1", 4, "ValueError", None),
+            "ERROR",
+            "job invoice.sync k1 has failed for good: ValueError in attempt 4",
+        ),
+        (
+            JobAttemptFailed("invoice.sync", "k1", 1, "ValueError", 2.04),
+            "INFO",
+            "job invoice.sync k1: ValueError in attempt 1, next in 2.0 s",
+        ),
+        (
+            JobsLost(2, "ConnectionError"),
+            "ERROR",
+            "jobs: 2 of a committed transaction could not be handed over (ConnectionError)",
+        ),
         (WarningRaised("cache", "nothing is stored"), "WARNING", "cache: nothing is stored"),
     ],
-    ids=lambda value: type(value).__name__,
+    ids=lambda value: value if value in {"ERROR", "WARNING", "INFO"} else type(value).__name__,
 )
 def test_an_operator_reads_one_line(
     fact: Fact, level: str, line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
+
     log(fact)
 
     assert caplog.record_tuples == [("sipup_middleware", getattr(logging, level), line)]

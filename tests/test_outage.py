@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sipup_middleware import DatabaseUnavailable, PoolTimeout, QueryTimeout
+from sipup_middleware import DatabaseUnavailable, JobsUnavailable, PoolTimeout, QueryTimeout
 from sipup_middleware.context import enter
 from sipup_middleware.outage import answer_outages
 from tests.asgi import Exchange, get, http_scope
@@ -61,6 +61,28 @@ async def test_the_hosts_500_gives_way_to_a_problem() -> None:
         "status": 503,
         "instance": "4bf92f3577b34da6a3ce929d0e0e4736",
     }
+
+
+@pytest.mark.parametrize("failure", [JobsUnavailable("at host q-7"), DatabaseUnavailable("at host db-7")])
+@pytest.mark.parametrize("statuses", [(500,), ()])
+async def test_of_several_layers_the_outermost_answers_and_once(
+    failure: Exception, statuses: tuple[int, ...]
+) -> None:
+    replies: list[int] = []
+
+    class Counts(Shell):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            async def count(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    replies.append(message["status"])
+                await send(message)
+
+            await super().__call__(scope, receive, count)
+
+    reply = await get(Shell(Counts(Host(failure, statuses=statuses, error=failure))))
+
+    assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+    assert replies == list(statuses), "the inner layer passed on what the host said"
 
 
 async def test_the_outage_itself_does_not_reach_the_server() -> None:

@@ -13,6 +13,10 @@ EXAMPLES = [
     ("SIPUP_DATABASE_URL", "postgresql://app:secret@db/app", "postgresql://app:secret@db/app"),
     ("SIPUP_REDIS_URL", "redis://:secret@cache", "redis://:secret@cache"),
     ("SIPUP_STORE_URL", "memory://", "memory://"),
+    ("SIPUP_JOBS_URL", "redis://:secret@queue", "redis://:secret@queue"),
+    ("SIPUP_SMTP_URL", "smtp://shop:secret@mail:587", "smtp://shop:secret@mail:587"),
+    ("SIPUP_SMTP_SENDER", "shop@example.com", "shop@example.com"),
+    ("SIPUP_WEBHOOK_SECRET", "whsec_secret", "whsec_secret"),
     ("SIPUP_HEALTH_TOKEN", "secret", "secret"),
     ("SIPUP_RUNTIME_DIR", "/run/sipup", "/run/sipup"),
     ("SIPUP_WORKERS", "4", 4),
@@ -21,6 +25,7 @@ EXAMPLES = [
     ("SIPUP_RATE_LIMIT", "FALSE", False),
     ("SIPUP_RESPONSE_CACHE", "0", False),
     ("SIPUP_DATABASE", "off", False),
+    ("SIPUP_JOBS", "off", False),
 ]
 
 
@@ -74,8 +79,8 @@ def test_an_unknown_variable_is_refused_with_a_suggestion() -> None:
 
 
 def test_a_variable_like_no_other_is_refused_with_all_that_are_known() -> None:
-    with pytest.raises(ConfigurationError, match=r"SIPUP_QQQ; known: .*SIPUP_BUDGET"):
-        Settings.from_environ(environ={"SIPUP_QQQ": "1"})
+    with pytest.raises(ConfigurationError, match=r"SIPUP_QQQQQQQQ; known: .*SIPUP_BUDGET"):
+        Settings.from_environ(environ={"SIPUP_QQQQQQQQ": "1"})
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sipup_middleware import (
     ConfigurationError,
     Database,
+    Jobs,
     Plugin,
     PluginNotFound,
     RateLimit,
     ResponseCache,
     Settings,
     Stack,
+    job,
     plugin,
 )
+from sipup_middleware.jobs import JobContext
 from sipup_middleware.telemetry import BackendLost, Fact, Telemetry
 from tests.asgi import get, hello
 
@@ -235,6 +238,47 @@ def test_from_settings_needs_no_server_at_all() -> None:
     stack = Stack.from_settings(Settings())
 
     assert [type(layer).__name__ for layer in stack.layers] == ["Health", "RateLimit", "ResponseCache"]
+
+
+@job("tick")
+async def tick(ctx: JobContext) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        (Settings(jobs_url="redis://queue", database_url="postgresql://db/app"), "redis://queue"),
+        (Settings(database_url="postgresql://db/app", redis_url="redis://cache"), "postgresql://db/app"),
+        (Settings(redis_url="redis://cache"), "redis://cache"),
+    ],
+    ids=["its own", "the database's", "redis"],
+)
+def test_from_settings_puts_jobs_innermost_where_there_are_tasks(settings: Settings, url: str) -> None:
+    stack = Stack.from_settings(settings, tasks=iter([tick]))
+
+    assert stack.layers[-1] == Jobs(url, tasks=(tick,))
+
+
+def test_from_settings_has_no_jobs_without_tasks_a_server_or_the_will() -> None:
+    stacks = [
+        Stack.from_settings(FULL),
+        Stack.from_settings(Settings(), tasks=[tick]),
+        Stack.from_settings(Settings.from_environ(FULL, environ={"SIPUP_JOBS": "off"}), tasks=[tick]),
+    ]
+
+    assert not any(isinstance(layer, Jobs) for stack in stacks for layer in stack.layers)
+
+
+async def test_a_worker_opens_a_pool_of_the_size_it_says() -> None:
+    database = Database("postgresql://app@/app?host=/nonexistent.internal")
+    stack = Stack(Stack(database), Jobs("memory://"))
+
+    async with stack.open(db_connections=3) as small, stack.open() as usual:
+        assert small.db is not None
+        assert usual.db is not None
+        assert small.jobs is not None
+        assert (small.db.pool.config.size, usual.db.pool.config.size) == (3, database.pool.size)
+        assert small.db.pool is not usual.db.pool
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, create_task_group, move_on_after, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,9 +21,12 @@ from sipup_middleware.context import Context
 from sipup_middleware.health import metrics, system
 from sipup_middleware.health.access import Access
 from sipup_middleware.health.readiness import Readiness, verdict
-from sipup_middleware.telemetry import Telemetry
+from sipup_middleware.telemetry import Report, Telemetry
 
 __all__ = ("Pages", "build")
+
+_PATIENCE = 1.0
+"""Seconds that a server has to tell its section of the metrics."""
 
 _HEALTH_JSON = "application/health+json"
 _FORBIDDEN = Problem(status=403, title="Forbidden")
@@ -69,7 +73,8 @@ class Pages:
         if not self.access.allows(request.scope):
             return _no_access(self.access)
         usage = {"cpu_percent": round(self._cpu.percent(), 1), **await _read_usage()}
-        return _json(metrics.document(self._telemetry, system=usage))
+        reports = await _read_reports(self._telemetry.reports)
+        return _json(metrics.document(self._telemetry, system=usage, reports=reports))
 
     async def _ask(self, request: Request, *names: str) -> Response:
         outcomes = await self._readiness.ask(names)
@@ -162,6 +167,20 @@ async def _read_usage() -> dict[str, int | None]:
         return {"rss_bytes": system.rss_bytes(), "fds": system.fds()}
 
     return await to_thread.run_sync(read, limiter=CapacityLimiter(1))
+
+
+async def _read_reports(reports: Mapping[str, Report]) -> dict[str, dict[str, Any] | None]:
+    """Ask every server at once; None for one that does not answer in time."""
+    told: dict[str, dict[str, Any] | None] = dict.fromkeys(reports)
+
+    async def ask(section: str, read: Report) -> None:
+        with move_on_after(_PATIENCE), suppress(Exception):
+            told[section] = await read()
+
+    async with create_task_group() as tasks:
+        for section, read in reports.items():
+            tasks.start_soon(ask, section, read)
+    return told
 
 
 def _plain(scope: Scope, send: Send) -> Send:

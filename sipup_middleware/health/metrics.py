@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sipup_middleware.telemetry import Histogram, Telemetry
@@ -14,8 +15,13 @@ _SCHEMA = 1
 Section = dict[str, Any]
 
 
-def document(telemetry: Telemetry, *, system: Section) -> Section:
-    """Return every section: rates and percentiles of the last ``window_s`` seconds, totals of all time."""
+def document(
+    telemetry: Telemetry, *, system: Section, reports: Mapping[str, Section | None] = MappingProxyType({})
+) -> Section:
+    """Return every section: rates and percentiles of the last ``window_s`` seconds, totals of all time.
+
+    *reports* are the sections that only a server knows; None = it did not say.
+    """
     window = telemetry.tick()
     sections = {
         "ratelimit": _ratelimit(telemetry),
@@ -28,6 +34,7 @@ def document(telemetry: Telemetry, *, system: Section) -> Section:
         "workers": {"seen": 1},
         "http": _http(telemetry, window),
         **{name: section for name, section in sections.items() if section},
+        **reports,
         "system": system,
     }
 

@@ -24,12 +24,14 @@ from sipup_middleware.telemetry.facts import (
     BackendRestored,
     ErrorUnhandled,
     Fact,
+    JobAttemptFailed,
+    JobsLost,
     RequestRefused,
     ResponsesPurged,
     WarningRaised,
 )
 from sipup_middleware.telemetry.metrics import Counter, Histogram
-from sipup_middleware.telemetry.registry import Observer, Telemetry
+from sipup_middleware.telemetry.registry import Observer, Report, Telemetry
 
 __all__ = (
     "BackendLost",
@@ -39,8 +41,11 @@ __all__ = (
     "ErrorUnhandled",
     "Fact",
     "Histogram",
+    "JobAttemptFailed",
+    "JobsLost",
     "Observer",
     "Reading",
+    "Report",
     "RequestRefused",
     "ResponsesPurged",
     "Telemetry",

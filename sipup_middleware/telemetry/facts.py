@@ -9,6 +9,8 @@ __all__ = (
     "BackendRestored",
     "ErrorUnhandled",
     "Fact",
+    "JobAttemptFailed",
+    "JobsLost",
     "RequestRefused",
     "ResponsesPurged",
     "WarningRaised",
@@ -65,6 +67,33 @@ class ErrorUnhandled(Fact):
 
     route: str
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobAttemptFailed(Fact):
+    """A job raised, or took too long."""
+
+    type: str
+    job: str
+    """Its id."""
+
+    attempt: int
+    """From 1."""
+
+    error: str
+    """The exception's type, by name."""
+
+    retry_after: float | None
+    """Seconds until the next attempt; None = it has failed for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobsLost(Fact):
+    """Jobs whose transaction was committed could not be handed over after it."""
+
+    jobs: int
+    reason: str
+    """The kind of error, by name."""
 
 
 @dataclass(frozen=True, slots=True)

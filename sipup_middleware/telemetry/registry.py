@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from time import perf_counter
+from typing import Any
 
 from starlette.routing import BaseRoute
 
@@ -13,10 +14,13 @@ from sipup_middleware.telemetry.checks import Check
 from sipup_middleware.telemetry.facts import Fact
 from sipup_middleware.telemetry.metrics import Counter, Histogram
 
-__all__ = ("Labels", "Observer", "Telemetry")
+__all__ = ("Labels", "Observer", "Report", "Telemetry")
 
 Labels = tuple[tuple[str, str], ...]
 Observer = Callable[[Fact], None]
+Report = Callable[[], Awaitable[dict[str, Any]]]
+"""Gives a section of the metrics that only a server knows; must end when it is cancelled."""
+
 _Key = tuple[str, Labels]
 _LOGGER = logging.getLogger("sipup_middleware")
 
@@ -44,6 +48,7 @@ class Telemetry:
         self.due = self.started + window
         """When the present window is over, on `clock`: whoever counts time calls `tick` then."""
         self.checks: dict[str, Check] = {}
+        self.reports: dict[str, Report] = {}
         self.routes: list[BaseRoute] = []
         """What plugins add to the health sub-app."""
         self._window_began = self.started
@@ -70,6 +75,10 @@ class Telemetry:
     def check(self, check: Check) -> None:
         """Make readiness ask *check* too; the last of a name counts."""
         self.checks[check.name] = check
+
+    def report(self, section: str, read: Report) -> None:
+        """Make the metrics ask *read* for *section* too; the last of a name counts."""
+        self.reports[section] = read
 
     def observe(self, observer: Observer) -> None:
         """Tell *observer* of every fact from now on."""

@@ -2,6 +2,12 @@
 
 A label is a template, never what the client sent: path parameters that a Mount wrote into ``root_path`` are
 put back as ``{name}``; where that fails, the request is `UNMATCHED`.
+
+A host that keeps its route to itself, or a bare callable, tells it by ``scope["path_template"]``. In Quart::
+
+    @app.before_request
+    async def tell_the_route():
+        request.scope["path_template"] = request.url_rule and request.url_rule.rule  # no rule: no such page
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ def template(scope: Scope, root_path: str) -> str:
 
 
 def _of_other_hosts(scope: Scope, root_path: str) -> str:
-    if path := scope.get("path_template"):  # Litestar
+    if path := scope.get("path_template"):  # Litestar, and who tells it by hand
         return str(path)
     connexion = (scope.get("extensions") or {}).get("connexion_routing") or {}
     if operation := connexion.get("operation_id"):

@@ -18,6 +18,7 @@ IDS = [
     "added_us.ratelimit",
     "added_us.cache",
     "added_us.database",
+    "added_us.jobs",
     "trio_stack_added_us",
     "trio_stack_hit_us",
     "glue_added_ratio",

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
+import pytest
+
+from sipup_middleware.health import Health
 from sipup_middleware.health.metrics import document
-from sipup_middleware.telemetry import Telemetry
+from sipup_middleware.telemetry import Report, Telemetry
+from tests.asgi import get, hello
 
 
 @dataclass
@@ -115,6 +120,77 @@ def test_a_cache_that_was_never_asked_has_no_hit_rate() -> None:
         telemetry.counter("cache.requests", outcome="hit")
 
     assert measured(cache=cache)["cache"]["hit_rate"] is None
+
+
+def test_a_section_that_a_server_told_stands_beside_those_that_were_counted() -> None:
+    jobs = {"workers": 2, "dead": 0}
+
+    shown = document(Telemetry(), system={}, reports={"jobs": jobs, "other": None})
+
+    assert (shown["jobs"], shown["other"]) == (jobs, None)
+    assert list(shown) == ["schema", "window_s", "workers", "http", "jobs", "other", "system"]
+
+
+async def told(reports: dict[str, Report]) -> Any:
+    """Ask the page for what *reports* tell."""
+    telemetry = Telemetry()
+    for section, report in reports.items():
+        telemetry.report(section, report)
+    app = Health()(hello, telemetry=telemetry)
+    return (await get(app, "/_health/metrics", client="127.0.0.1")).json()
+
+
+async def test_every_server_is_asked_for_its_section_at_once() -> None:
+    asked: list[str] = []
+    both = anyio.Event()
+
+    def server(name: str) -> Report:
+        async def report() -> dict[str, Any]:
+            asked.append(name)
+            if len(asked) == 2:
+                both.set()
+            await both.wait()
+            return {"name": name}
+
+        return report
+
+    shown = await told({"a": server("a"), "b": server("b")})
+
+    assert (shown["a"], shown["b"]) == ({"name": "a"}, {"name": "b"})
+
+
+async def test_a_server_that_does_not_tell_has_a_section_of_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sipup_middleware.health.app._PATIENCE", 0.05)
+
+    async def hangs() -> dict[str, Any]:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def fails() -> dict[str, Any]:
+        raise OSError("at host q-7")
+
+    async def tells() -> dict[str, Any]:
+        return {"workers": 1}
+
+    with anyio.fail_after(5):
+        shown = await told({"hangs": hangs, "fails": fails, "tells": tells})
+
+    assert (shown["hangs"], shown["fails"], shown["tells"]) == (None, None, {"workers": 1})
+
+
+async def test_of_two_reports_of_one_section_the_last_is_asked() -> None:
+    telemetry = Telemetry()
+
+    async def first() -> dict[str, Any]:
+        return {"number": 1}
+
+    async def second() -> dict[str, Any]:
+        return {"number": 2}
+
+    telemetry.report("jobs", first)
+    telemetry.report("jobs", second)
+
+    assert await telemetry.reports["jobs"]() == {"number": 2}
 
 
 def test_database() -> None:

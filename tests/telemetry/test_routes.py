@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
+from quart import Blueprint, Quart
+from quart import request as quart_request
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -47,6 +49,25 @@ def fastapi() -> ASGIApp:
     app.include_router(shallow, prefix="/api")
     app.add_api_route("/flat/{x}", read)
     app.mount("/tenants/{tenant}", inside)
+    return app
+
+
+async def tell_quarts_route() -> None:
+    """The hook that its documentation gives: what Quart has matched is known only inside it."""
+    scope: Any = quart_request.scope  # typed by its server, as a dict of no other keys
+    scope["path_template"] = quart_request.url_rule and quart_request.url_rule.rule
+
+
+def quart() -> Any:  # its types know their server's scopes alone
+    async def read(number: int = 0) -> str:
+        return "read"
+
+    inside = Blueprint("inside", __name__, url_prefix="/shops/<shop>")
+    inside.get("/books/<book>")(lambda shop, book: "book")
+    app = Quart(__name__)
+    app.get("/")(read)
+    app.get("/items/<int:number>", endpoint="item")(read)
+    app.register_blueprint(inside)
     return app
 
 
@@ -136,3 +157,27 @@ def test_a_mount_whose_parameters_cannot_be_put_back_is_unmatched() -> None:
     }
 
     assert template(scope, "") == UNMATCHED
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", "/"),
+        ("/items/7", "/items/<int:number>"),
+        ("/items/seven", UNMATCHED),
+        ("/shops/7/books/3", "/shops/<shop>/books/<book>"),
+        ("/nothing", UNMATCHED),
+    ],
+)
+@pytest.mark.parametrize("root", ["", "/v1"])
+async def test_quart_with_a_hook(path: str, expected: str, root: str) -> None:
+    app = quart()
+    app.before_request(tell_quarts_route)
+
+    assert await label(app, root + path, root_path=root) == expected
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_quart_without_it_tells_nothing() -> None:
+    assert await label(quart(), "/items/7") == UNMATCHED
