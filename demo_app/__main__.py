@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import FrameType
 from typing import NoReturn
@@ -16,7 +17,8 @@ import click
 from demo_app.app import build_stack
 from demo_app.data import load
 from demo_app.keys import DEFAULT_KEY
-from demo_app.serve import BACKLOG, bind, serve
+from demo_app.processes import run_mailbox, run_worker
+from demo_app.serve import BACKLOG, BARE, bind, serve
 from sipup_middleware import Settings, SipupError
 from sipup_middleware.services import Services, run_services
 from sipup_middleware.services.process import Nest
@@ -33,9 +35,19 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (how the banner 
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 = any free one."
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Server processes.")
+@click.option(
+    "--queue",
+    default="postgres",
+    show_default=True,
+    type=click.Choice(("postgres", "valkey")),
+    help="Where jobs wait; SIPUP_JOBS_URL may name another place.",
+)
+@click.option("--bare", is_flag=True, help="Serve the same app without the stack, to compare.")
 @click.option("--log-level", default="warning", show_default=True, type=click.Choice(_LEVELS))
 @click.option("--access-log", is_flag=True, help="Write a line for each request.")
-def main(*, host: str, port: int, workers: int, log_level: str, access_log: bool) -> None:
+def main(  # noqa: PLR0913 (the command's options)
+    *, host: str, port: int, workers: int, queue: str, bare: bool, log_level: str, access_log: bool
+) -> None:
     """Serve the sipup marketplace on a PostgreSQL and a Valkey of its own, gone when it ends.
 
     Where SIPUP_DATABASE_URL or SIPUP_REDIS_URL names a server, that one is used; DEMO_API_KEY sets the key.
@@ -45,11 +57,16 @@ def main(*, host: str, port: int, workers: int, log_level: str, access_log: bool
     listener = _bind(host, port)
     try:
         _check(Settings.from_environ())
-        click.echo("Starting PostgreSQL and Valkey ...")
-        with run_services() as services, _environment(services, workers):
+        click.echo(f"Starting PostgreSQL{'' if bare else ' and Valkey'} ...")
+        with ExitStack() as running:
+            services = running.enter_context(run_services(valkey=not bare))
+            running.enter_context(_environment(services, workers, queue, bare=bare))
             _load(services)
+            arrivals = running.enter_context(run_mailbox(_url(listener)))
+            if not bare:
+                running.enter_context(run_worker())
             listener.listen(BACKLOG)  # who follows the banner's links waits instead of being refused
-            click.echo(_banner(listener, services, log_level))
+            click.echo(_banner(listener, services, arrivals, log_level, bare=bare))
             started = serve(listener, workers=workers, log_level=log_level, access_log=access_log)
     except SipupError as error:
         raise click.ClickException(str(error)) from error
@@ -74,13 +91,19 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def _environment(services: Services, workers: int) -> Iterator[None]:
+def _environment(services: Services, workers: int, queue: str, *, bare: bool) -> Iterator[None]:
     """Tell the server processes what they share, in a directory that goes even if this process is killed."""
     nest = Nest()
     shared = nest.path / "shared"  # once the nest is gone, a worker that comes late cannot make it again
     shared.mkdir(mode=0o700)
-    said = {"SIPUP_RUNTIME_DIR": str(shared), **os.environ}
-    os.environ.update(said, **services.environ, SIPUP_WORKERS=str(workers))
+    jobs_url = services.redis_url if queue == "valkey" else services.database_url
+    said = {
+        "SIPUP_RUNTIME_DIR": str(shared),
+        "SIPUP_JOBS_URL": jobs_url or "",
+        "DEMO_SECRET": secrets.token_hex(),
+        **os.environ,
+    }
+    os.environ.update(said, **services.environ, SIPUP_WORKERS=str(workers), **({BARE: "1"} if bare else {}))
     try:
         yield
     finally:
@@ -94,10 +117,14 @@ def _load(services: Services) -> None:
         click.echo("They are there already.")
 
 
-def _banner(listener: socket.socket, services: Services, log_level: str) -> str:
+def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     host = _ANYWHERE.get(host, host)
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _banner(listener: socket.socket, services: Services, arrivals: str, log_level: str, *, bare: bool) -> str:
+    url = _url(listener)
     ours = " and ".join(
         name for name, server in (("PostgreSQL", services.postgres), ("Valkey", services.valkey)) if server
     )
@@ -105,8 +132,11 @@ def _banner(listener: socket.socket, services: Services, log_level: str) -> str:
     lines = {
         "Open": f"{url}/",
         "Try": f"curl -i {url}/products/1",
-        "Health": f"{url}/_health   metrics: {url}/_health/metrics",
-        "API key": f"{key}   (X-API-Key, to PUT {url}/products/1/price)",
+        "Health": "none: the stack is left out"
+        if bare
+        else f"{url}/_health   metrics: {url}/_health/metrics",
+        "API key": f"{key}   (X-API-Key, to POST {url}/orders)",
+        "Arrivals": f"{arrivals}   mail and webhooks{'' if bare else ', delivered by saq demo_app.worker'}",
         "Servers": f"{ours} of its own, gone when this ends" if ours else "those that SIPUP_* names",
         "Logs": f"from {log_level} up; more by --log-level info or --access-log",
         "Stop": "Ctrl-C",

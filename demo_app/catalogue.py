@@ -10,7 +10,7 @@ from demo_app.reading import Query, path_id
 from demo_app.replies import JSON
 from sipup_middleware.database import Facade
 
-__all__ = ("BY_PRICE", "PAGE_SIZE", "categories", "product", "products")
+__all__ = ("BY_PRICE", "PAGE_SIZE", "categories", "category_id", "numbered", "product", "products")
 
 PAGE_SIZE = 20
 
@@ -54,16 +54,13 @@ async def products(request: Request) -> Response:
 
     where, args = await _where(sipup.db, category, text)
     total = await sipup.db.fetchval(_COUNT + where, *args)
-    pages = max(1, -(-total // PAGE_SIZE))
-    if page > pages:
-        raise Refused(404, {"page": f"there are {pages}"})
+    found = numbered(page, total)
     ordered = f"{_LIST}{where} ORDER BY {_ORDERS[sort]} LIMIT {PAGE_SIZE} OFFSET ${len(args) + 1}"
     rows = await sipup.db.fetch(ordered, *args, (page - 1) * PAGE_SIZE)
 
     sipup.response.tag(*(f"product:{row['id']}" for row in rows))
     if "price" in sort:
         sipup.response.tag(BY_PRICE)
-    found = {"page": page, "pages": pages, "size": PAGE_SIZE, "total": total}
     return JSON({"items": list(map(dict, rows)), **found})
 
 
@@ -82,13 +79,27 @@ async def categories(request: Request) -> Response:
     return JSON({"items": list(map(dict, await request.state.sipup.db.fetch(_CATEGORIES)))})
 
 
+async def category_id(db: Facade, slug: str) -> int:
+    """Return which category that is; raises `Refused` where there is none."""
+    number = await db.fetchval("SELECT id FROM categories WHERE slug = $1", slug)
+    if number is None:
+        raise Refused(400, {"category": "no such category; GET /categories lists them"})
+    return int(number)
+
+
+def numbered(page: int, total: int) -> dict[str, int]:
+    """Return what a page of *total* says of itself; raises `Refused` where there are fewer pages."""
+    pages = max(1, -(-total // PAGE_SIZE))
+    if page > pages:
+        raise Refused(404, {"page": f"there are {pages}"})
+    return {"page": page, "pages": pages, "size": PAGE_SIZE, "total": total}
+
+
 async def _where(db: Facade, category: str | None, text: str | None) -> tuple[str, list[object]]:
     """Return the condition, built of our own words, and the client's as its arguments."""
     conditions, args = ["NOT p.discontinued"], list[object]()
     if category is not None:
-        args.append(await db.fetchval("SELECT id FROM categories WHERE slug = $1", category))
-        if args[0] is None:
-            raise Refused(400, {"category": "no such category; GET /categories lists them"})
+        args.append(await category_id(db, category))
         conditions.append(f"p.category_id = ${len(args)}")
     if text is not None:
         args.append(f"%{_literal(text)}%")

@@ -7,7 +7,7 @@ from decimal import Decimal
 import orjson
 from starlette.responses import Response
 
-__all__ = ("JSON",)
+__all__ = ("JSON", "encode")
 
 
 class JSON(Response):
@@ -17,7 +17,12 @@ class JSON(Response):
 
     def render(self, content: object) -> bytes:
         """Return *content* as UTF-8."""
-        return orjson.dumps(content, default=_money, option=orjson.OPT_APPEND_NEWLINE)
+        return encode(content)
+
+
+def encode(content: object) -> bytes:
+    """Return one line of JSON."""
+    return orjson.dumps(content, default=_money, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _money(value: object) -> str:

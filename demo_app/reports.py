@@ -11,7 +11,7 @@ from starlette.responses import Response
 from demo_app.reading import Query
 from demo_app.replies import JSON
 
-__all__ = ("sales",)
+__all__ = ("sales", "sales_of")
 
 _MONTH = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
 _DECEMBER = 12
@@ -44,6 +44,7 @@ async def sales(request: Request) -> Response:
     month = query.match("month", _MONTH, example="2026-05")
     query.check()
     span, db = _span(month), request.state.sipup.db
+    request.state.sipup.response.tag(sales_of(month))
 
     async with db.transaction(isolation="repeatable_read", readonly=True):
         totals = await db.fetchrow(_TOTALS, *span)
@@ -57,6 +58,11 @@ async def sales(request: Request) -> Response:
             "top_suppliers": list(map(dict, top_suppliers)),
         }
     )
+
+
+def sales_of(month: str) -> str:
+    """Return the tag of that month's report: what an order placed in it makes stale."""
+    return f"sales:{month}"
 
 
 def _span(month: str) -> tuple[datetime, datetime]:

@@ -18,9 +18,12 @@ from uvicorn.supervisors import Multiprocess
 
 from demo_app.app import create_app
 
-__all__ = ("BACKLOG", "bind", "create_worker_app", "serve")
+__all__ = ("BACKLOG", "BARE", "bind", "create_worker_app", "serve")
 
 BACKLOG = 4096
+BARE = "DEMO_BARE"
+"""The variable that leaves the stack out."""
+
 _KEEP_ALIVE = 120
 """Seconds that an idle client stays connected: 20,000 that reconnect would be the load."""
 
@@ -69,7 +72,7 @@ def create_worker_app() -> Starlette:
     supervisor = multiprocessing.parent_process()
     if supervisor is not None:
         threading.Thread(target=_follow, args=(supervisor,), name="follow-supervisor", daemon=True).start()
-    return create_app()
+    return create_app(bare=BARE in os.environ)
 
 
 def _follow(supervisor: Any) -> None:  # noqa: ANN401 (multiprocessing keeps its class to itself)
