@@ -16,7 +16,7 @@ from sipup_middleware.database import Facade
 
 __all__ = ("buyer_of", "login")
 
-_EXAMPLE = '{"email": "purchasing@keller-7.example", "password": "demo"}'
+_EXAMPLE = '{"email": "purchasing@keller-3.example", "password": "demo"}'
 _LONGEST = 200
 _BY_EMAIL = "SELECT id, company, country FROM buyers WHERE email = $1"
 _BY_ID = "SELECT id, company, email, country FROM buyers WHERE id = $1"

@@ -51,7 +51,6 @@ def bare(shop_url: str, done: list[Job]) -> Client:
 
 
 READS = [
-    "/",
     "/products",
     "/products?category=drives&sort=-price&page=2",
     "/products/81",

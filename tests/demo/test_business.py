@@ -122,7 +122,7 @@ def test_without_the_stack_the_same_is_answered_and_the_work_done_meanwhile(demo
             wrapped, plain = ours.get(path), theirs.get(path)
 
         assert plain.status_code == wrapped.status_code == 200
-        assert plain.text.replace(bare.url, demo.url) == wrapped.text or path == "/products/7"
+        assert plain.text == wrapped.text or path == "/"  # which says that the stack is not there
         assert "cache-status" not in plain.headers
     with new_client(bare) as client:
         order = client.post("/orders", json=ORDER, headers=KEY)
