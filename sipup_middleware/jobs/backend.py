@@ -116,6 +116,7 @@ class Ours(Queue):
         self._telemetry = telemetry
         self._delay_of = delay_of
         self._lost = False
+        self._answered = 0.0
         self._pause = _FIRST_PAUSE
         self._window_ends = time.monotonic() + _WINDOW
         self._dump, self._load = orjson.dumps, orjson.loads
@@ -165,43 +166,48 @@ class Ours(Queue):
         """Return the next job; None once the worker stops, and after a pause where the broker is away."""
         if self.stopping:
             return None
+        began = time.monotonic()
         try:
             job = await self.take(timeout, poll_interval)
         except self.away as error:
-            self._missed(error)
+            self._missed(error, began)
             self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             await asyncio.sleep(self._pause)
             return None
-        self._reached()
+        if job is not None:  # a wait that ended with none may have lost its connection
+            self._reached()
         return job
 
     async def schedule(self, lock: int = 1) -> list[str]:
         """Let what is due be run, if the broker is there."""
+        began = time.monotonic()
         try:
             return await super().schedule(lock)
         except self.away as error:
-            self._missed(error)
+            self._missed(error, began)
             return []
 
     async def sweep(self, lock: int = 60, abort: float = 5.0) -> list[str]:
         """Find the jobs that their worker has left, if the broker is there."""
+        began = time.monotonic()
         try:
             return await self.sweep_up(lock, abort)
         except self.away as error:
-            self._missed(error)
+            self._missed(error, began)
             return []
 
     async def write_worker_info(self, worker_id: str, info: WorkerInfo, ttl: int) -> None:
         """Give a sign of life, and write down what was counted, if the broker is there."""
-        if time.monotonic() >= self._window_ends:
-            self._window_ends = time.monotonic() + _WINDOW
+        began = time.monotonic()
+        if began >= self._window_ends:
+            self._window_ends = began + _WINDOW
             self.tally.rotate()
         info["metadata"] = {**(info["metadata"] or {}), "durations": self.tally.lately}
         try:
             await self.tell_worker_info(worker_id, info, max(ttl, _ALIVE))
             await self.flush()
         except self.away as error:
-            self._missed(error)
+            self._missed(error, began)
         else:
             self._reached()
 
@@ -242,20 +248,23 @@ class Ours(Queue):
         Raises what it raises once the worker stops.
         """
         while True:
+            began = time.monotonic()
             try:
                 return await write()
             except self.away as error:
-                self._missed(error)
+                self._missed(error, began)
                 if self.stopping:
                     raise
             await asyncio.sleep(_LONGEST_PAUSE)
 
-    def _missed(self, error: Exception) -> None:
-        if not self._lost:
+    def _missed(self, error: Exception, began: float) -> None:
+        """Tell of an outage once; what *began* before the broker last answered has nothing new to tell."""
+        if not self._lost and began >= self._answered:
             self._lost = True
             self._telemetry.emit(BackendLost("jobs", type(error).__name__))
 
     def _reached(self) -> None:
+        self._answered = time.monotonic()
         self._pause = _FIRST_PAUSE
         if self._lost:
             self._lost = False

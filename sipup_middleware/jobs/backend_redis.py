@@ -70,13 +70,14 @@ class RedisJobs(Ours, RedisQueue):
 
     async def schedule(self, lock: int = 1) -> list[str]:
         """Put what is due into the list of its priority."""
+        began = time.monotonic()
         try:
             return [
                 each.decode()
                 for each in await self._push_due(keys=self._push_keys, args=[lock, time.time()]) or ()
             ]
         except self.away as error:
-            self._missed(error)
+            self._missed(error, began)
             return []
 
     async def count(self, kind: CountKind) -> int:
@@ -138,13 +139,13 @@ class RedisJobs(Ours, RedisQueue):
         await self.insist(lambda: RedisQueue._update(self, job, status, **more))
 
     async def _retry(self, job: Job, error: str | None) -> None:  # noqa: ARG002 (SAQ's signature)
-        due = self.due_again(job)
-        await self.insist(lambda: self._schedule_again(job, due))
+        job.scheduled = self.due_again(job)
+        await self.insist(lambda: self._schedule_again(job))
 
-    async def _schedule_again(self, job: Job, due: int) -> None:
+    async def _schedule_again(self, job: Job) -> None:
         async with self.redis.pipeline(transaction=True) as pipe:
             pipe.lrem(self._keys.active, 1, job.id)
-            pipe.zadd(self._keys.incomplete, {job.id: due})
+            pipe.zadd(self._keys.incomplete, {job.id: job.scheduled})
             pipe.set(job.id, self.serialize(job))
             await pipe.execute()
         await self.notify(job)
