@@ -45,7 +45,7 @@ class RedisJobs(Ours, RedisQueue):
         super().__init__(Redis(connection_pool=pool), name=name, max_concurrent_ops=connections)
         self._keys = keys = scripts.Keys(name)
         self._listening = asyncio.Lock()
-        self._unmarked: set[bytes] = set()
+        self._unmarked: set[tuple[str, int, int]] = set()
         """What the last sweep found fetched and not marked active: still so at the next, it was left."""
         self._pop = self.redis.register_script(scripts.DEQUEUE)
         self._push_due = self.redis.register_script(scripts.SCHEDULE)
@@ -105,11 +105,14 @@ class RedisJobs(Ours, RedisQueue):
             if job is None:
                 await cast("Awaitable[int]", self.redis.lrem(self._keys.active, 0, each.decode()))
                 await self.redis.zrem(self._keys.incomplete, each)
-            elif job.stuck or each in unmarked:
+                continue
+            fetched = job.key, job.queued, job.touched  # another fetch of this job is not the same
+            begun = job.status == Status.ACTIVE
+            if job.stuck or (not begun and fetched in unmarked):
                 await self._put_back(job, abort)
                 swept.append(job.key)
-            elif job.status != Status.ACTIVE:
-                self._unmarked.add(each)
+            elif not begun:
+                self._unmarked.add(fetched)
         return swept
 
     async def _put_back(self, job: Job, patience: float) -> None:

@@ -42,7 +42,7 @@ class Meters:
     def unavailable(self, error: Exception) -> None:
         """Count a job that was refused because the broker is away, and tell so once."""
         self._error.add()
-        self._failed(type(error.__cause__ or error).__name__)
+        self._failed(_kind(error))
 
     def lost(self, jobs: int, reason: str) -> None:
         """Tell of jobs whose transaction is committed and that could not be handed over after it."""
@@ -57,7 +57,7 @@ class Meters:
             try:
                 told = await read()
             except JobsUnavailable as error:
-                self._failed(type(error).__name__)
+                self._failed(_kind(error))
                 raise
             self._answered()
             return told
@@ -89,6 +89,11 @@ class Meters:
         if not self._away:
             self._away = True
             self._telemetry.emit(BackendLost("jobs", reason))
+
+
+def _kind(error: Exception) -> str:
+    """Return what was wrong, by name: what its translation was raised for."""
+    return type(error.__context__ or error).__name__
 
 
 def _document(numbers: Numbers) -> dict[str, Any]:

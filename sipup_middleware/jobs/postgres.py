@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sipup_middleware.errors import JobsUnavailable, MissingExtra
+from sipup_middleware.errors import ConfigurationError, JobsUnavailable, MissingExtra
 from sipup_middleware.jobs.broker import TIMEOUT, Backlog, JobState, Joins, Numbers, TypeNumbers
 from sipup_middleware.jobs.durations import p95
 from sipup_middleware.jobs.policy import PRIORITIES, NewJob, rank
@@ -158,6 +158,10 @@ class PostgresBroker:
                 await migrate(self._url)
             except _AWAY as error:
                 raise _unavailable(error) from None
+            except asyncpg.InsufficientPrivilegeError:
+                raise ConfigurationError(
+                    "the role in Jobs.url may not make, or not use, the tables in the schema sipup"
+                ) from None
             self.ready = True
 
     async def _fetch(self, sql: str, *args: object) -> list[Any]:
