@@ -5,28 +5,40 @@ the headers are read from the right, each address vouched for by the one after i
 trusted (RFC 7239, section 8.1)::
 
     client = ClientIP(trusted=("10.0.0.0/8",))
-    client(scope)        # "203.0.113.9", or "2001:db8:7:a00::/56" for any address of that network
+    client(scope)            # "203.0.113.9", or "2001:db8:7:a00::/56" for any address of that network
+    client.address(scope)    # "203.0.113.9", or "2001:db8:7:aa01::1": what a list of networks is asked about
+
+The server may have done so before (uvicorn does by default, for a proxy on the same host) and left the header
+in place. The peer is then the client it found: not trusted, so that nothing is read a second time. If what
+it found is trusted, it knew fewer proxies than you name here, or was told to believe anybody; the header is
+read again, from the right end as ever, and leads to the same client or to one that it missed. Only proxies
+that the server trusts and that are not named here count as clients then: name them in both, or here alone.
+
+A connection over a unix socket has no address, so no peer to trust: all its requests are `UNKNOWN`, unless
+the server unwraps the header itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_network
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from itertools import chain
 
 from starlette.types import Scope
 
 from sipup_middleware.errors import ConfigurationError
+from sipup_middleware.forwarded import forwarded_nodes, listed_nodes, node_address
+from sipup_middleware.networks import Networks, packed, unpacked
 
 __all__ = ("UNKNOWN", "ClientIP")
 
 UNKNOWN = "unknown"
 """The one client that all requests without an address are."""
 
-_MAPPED = bytes(10) + b"\xff\xff"
 _READ_LAST = 4096
 """Bytes of a forwarding header that are read, from its end: more than any chain of proxies writes."""
+
+_NODES = {"forwarded": forwarded_nodes, "x-forwarded-for": listed_nodes}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,26 +58,27 @@ class ClientIP:
     ipv6_prefix: int = 56
     """Addresses that share so many leading bits are one client: a household has a whole /56."""
 
-    _networks: tuple[tuple[int, int, int], ...] = field(init=False, repr=False, compare=False)
+    _networks: Networks = field(init=False, repr=False, compare=False)
     _mask: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("trusted", "headers"):
-            if isinstance(getattr(self, name), str):
-                raise ConfigurationError(f"ClientIP.{name} takes a sequence of strings, not one string")
+        if isinstance(self.headers, str):
+            raise ConfigurationError("ClientIP.headers takes a sequence of strings, not one string")
         if not 1 <= self.ipv6_prefix <= 128:  # noqa: PLR2004 (the bits of an address)
             raise ConfigurationError(f"ClientIP.ipv6_prefix must be 1 to 128, not {self.ipv6_prefix}")
-        if unknown := {name.lower() for name in self.headers} - {"forwarded", "x-forwarded-for"}:
+        headers = tuple(str(name).lower() for name in self.headers)
+        if unknown := set(headers) - set(_NODES):
             raise ConfigurationError(f"ClientIP.headers knows Forwarded and X-Forwarded-For, not {unknown}")
-        object.__setattr__(self, "trusted", tuple(self.trusted))
-        object.__setattr__(self, "headers", tuple(name.lower() for name in self.headers))
-        object.__setattr__(self, "_networks", tuple(_network(text) for text in self.trusted))
+        networks = Networks(self.trusted, option="ClientIP.trusted")
+        object.__setattr__(self, "trusted", networks.networks)
+        object.__setattr__(self, "headers", headers)
+        object.__setattr__(self, "_networks", networks)
         object.__setattr__(self, "_mask", (1 << 128) - (1 << (128 - self.ipv6_prefix)))
 
     @property
     def trusts_everyone(self) -> bool:
-        """Whether a network is so wide that any client's headers are believed."""
-        return any(mask == 0 for _, mask, _ in self._networks)
+        """Whether the networks are so wide that any client's headers are believed."""
+        return self._networks.hold_everyone
 
     def __call__(self, scope: Scope) -> str:
         """Return the client's address, or its network for IPv6; `UNKNOWN` where the server tells none."""
@@ -73,95 +86,86 @@ class ClientIP:
         if not client or not client[0]:
             return UNKNOWN
         host: str = client[0]
-        if not self._networks:
-            return self._name(_packed(host), host) if ":" in host else host
-        peer = _packed(host)
-        if peer is None or not self._trusts(peer):
-            return self._name(peer, host)
-        return self._name(self._behind(peer, scope), host)
+        if not self.trusted and ":" not in host and host > "0":  # paths and abstract sockets sort lower
+            return host
+        peer = packed(host) or node_address(host)
+        if peer is None:
+            return _nameless(host) or UNKNOWN
+        return self._name(self._client(peer, scope) if self.trusted else peer)
 
-    def _behind(self, peer: bytes, scope: Scope) -> bytes:
-        """Follow what the trusted *peer* forwarded to the first address that is nobody's proxy."""
-        told = {
-            self._walk(peer, _forwarded(value) if name == "forwarded" else value.split(","))
-            for name in self.headers
-            if (value := _joined(scope, name.encode()))
-        }
-        return told.pop() if len(told) == 1 else peer
+    def address(self, scope: Scope) -> str | None:
+        """Return the client's exact address, for `Networks`; None where the server tells none.
 
-    def _walk(self, peer: bytes, nodes: list[str]) -> bytes:
-        for node in reversed(nodes):
-            address = _packed(_without_port(node.strip()))
+        Where headers disagree it is the proxy's, which a client can bring about: see `addresses`.
+        """
+        found = self.addresses(scope)
+        return found[0] if found else None
+
+    def addresses(self, scope: Scope) -> tuple[str, ...]:
+        """Return every address that may be the client's: one, or none, or more where headers disagree.
+
+        A client may send the header that its proxy does not write, so as to make both useless. So deny if any
+        of these is denied, and allow only if there are some and all are allowed. The first is the client that
+        is counted.
+        """
+        client = scope.get("client")
+        if not client or not client[0]:
+            return ()
+        host: str = client[0]
+        peer = packed(host) or node_address(host)
+        if peer is None:
+            name = _nameless(host)
+            return (name,) if name else ()
+        told = self._told(peer, scope)
+        found = told if len(told) == 1 else {peer: None} | told
+        return tuple(unpacked(address) for address in found)
+
+    def _client(self, peer: bytes, scope: Scope) -> bytes:
+        told = self._told(peer, scope)
+        return next(iter(told)) if len(told) == 1 else peer
+
+    def _told(self, peer: bytes, scope: Scope) -> dict[bytes, None]:
+        """Return whom each header tells of, following a trusted *peer*; in the order of the headers."""
+        told: dict[bytes, None] = {}
+        if self._networks.hold(peer):
+            for name in self.headers:
+                key = name.encode()
+                lines = [value for each, value in scope["headers"] if each == key]
+                if any(lines):
+                    nodes = chain.from_iterable(_NODES[name](line) for line in _end(lines))
+                    told[self._walk(peer, nodes)] = None
+        return told or {peer: None}
+
+    def _walk(self, peer: bytes, nodes: Iterable[str]) -> bytes:
+        """Follow *nodes*, the last hop first, to the first address that is nobody's proxy."""
+        for node in nodes:
+            address = node_address(node)
             if address is None:
-                return peer
+                break
             peer = address
-            if not self._trusts(peer):
+            if not self._networks.hold(peer):
                 break
         return peer
 
-    def _trusts(self, address: bytes) -> bool:
-        size, value = len(address), int.from_bytes(address)
-        return any(size == length and value & mask == network for length, mask, network in self._networks)
-
-    def _name(self, address: bytes | None, host: str) -> str:
-        if address is None:
-            return host
+    def _name(self, address: bytes) -> str:
         if len(address) == 4:  # noqa: PLR2004 (bytes of an IPv4 address)
-            return inet_ntop(AF_INET, address)
+            return unpacked(address)
         network = int.from_bytes(address) & self._mask
-        return f"{inet_ntop(AF_INET6, network.to_bytes(16))}/{self.ipv6_prefix}"
+        return f"{unpacked(network.to_bytes(16))}/{self.ipv6_prefix}"
 
 
-def _network(text: str) -> tuple[int, int, int]:
-    try:
-        network = ip_network(text)
-    except ValueError as error:
-        raise ConfigurationError(f"ClientIP.trusted takes networks like '10.0.0.0/8': {error}") from None
-    return network.max_prefixlen // 8, int(network.netmask), int(network.network_address)
+def _nameless(host: str) -> str | None:
+    """Return what a server calls a client without an address; None for a unix socket's path."""
+    return None if host < "0" or host.startswith("unix:") else host
 
 
-def _packed(text: str) -> bytes | None:
-    """Return the bytes of an address without its zone, an IPv4-mapped one as IPv4; None if it is none."""
-    text = text.partition("%")[0]
-    try:
-        if ":" not in text:
-            return inet_pton(AF_INET, text)
-        address = inet_pton(AF_INET6, text)
-    except (OSError, ValueError):
-        return None
-    return address[12:] if address.startswith(_MAPPED) else address
-
-
-def _without_port(node: str) -> str:
-    if node.startswith("["):
-        return node[1:].partition("]")[0]
-    return node.partition(":")[0] if node.count(":") == 1 else node
-
-
-def _joined(scope: Scope, name: bytes) -> str:
-    """Return the end of a header whose lines are one list, in their order (RFC 9110, section 5.3)."""
-    lines = [value for key, value in scope["headers"] if key == name]
-    return b",".join(lines)[-_READ_LAST:].decode("latin-1")
-
-
-def _forwarded(value: str) -> list[str]:
-    """Return the ``for`` node of each element; "" for an element without one (RFC 7239, section 4)."""
-    return [next(_for_nodes(element), "") for element in _split(value, ",")]
-
-
-def _for_nodes(element: str) -> Iterator[str]:
-    for pair in _split(element, ";"):
-        name, _, node = pair.partition("=")
-        if name.strip().lower() == "for":
-            yield node.strip().strip('"')
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """Split *text* where *separator* stands outside double quotes; no address needs an escaped quote."""
-    parts: list[str] = [""]
-    for index, piece in enumerate(text.split('"')):
-        quoted = index % 2
-        first, *rest = [f'"{piece}"'] if quoted else piece.split(separator)
-        parts[-1] += first
-        parts.extend(rest)
-    return parts
+def _end(lines: Sequence[bytes]) -> Iterator[str]:
+    """Yield the last `_READ_LAST` bytes of a header whose *lines* are one list, the last line first."""
+    left = _READ_LAST
+    for line in reversed(lines):
+        if len(line) > left:
+            # Half an address may look like a whole one: "?" makes whatever was cut unreadable.
+            yield "?" + line[len(line) - left :].decode("latin-1")
+            return
+        yield line.decode("latin-1")
+        left -= len(line)
