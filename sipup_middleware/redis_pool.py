@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ("MAX_CONNECTIONS", "SCHEMES", "redis_pool")
 
-SCHEMES = ("redis", "rediss", "unix", "valkey")
+_SENTINEL = "+sentinel"
+SCHEMES = ("redis", "rediss", "unix", "valkey", f"redis{_SENTINEL}", f"valkey{_SENTINEL}")
 """What a URL of such a server begins with."""
 
 MAX_CONNECTIONS = 16
@@ -24,27 +25,36 @@ def redis_pool(
 ) -> BlockingConnectionPool:
     """Return a pool for *url* that connects when it is first used, within *timeout* seconds.
 
-    Raises `ConfigurationError` that names *option* for a URL it cannot read, `MissingExtra` where redis-py is
-    missing.
+    Where *url* names sentinels, it follows the master. Raises `ConfigurationError` that names *option* for a
+    URL it cannot read, `MissingExtra` where redis-py is missing.
     """
     try:
         from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415 (only such a URL needs it)
         from redis.asyncio.retry import Retry  # noqa: PLC0415
         from redis.backoff import NoBackoff  # noqa: PLC0415
+
+        from sipup_middleware.redis_sentinel import FORM, sentinel_pool  # noqa: PLC0415 (imports redis-py)
     except ImportError as error:
         raise MissingExtra(extra) from error
+    has_sentinels = url.partition("://")[0].endswith(_SENTINEL)
+    options: dict[str, Any] = {
+        "max_connections": connections,
+        "timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 1),  # a connection that went stale in the pool is not an outage
+        **_nameless(),
+    }
+    pool: BlockingConnectionPool
     try:
-        pool = BlockingConnectionPool.from_url(
-            f"redis{url.removeprefix('valkey')}" if url.startswith("valkey:") else url,
-            max_connections=connections,
-            timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 1),  # a connection that went stale in the pool is not an outage
-            **_nameless(),
-        )
+        if has_sentinels:
+            pool = sentinel_pool(url, **options)
+        else:
+            known = f"redis{url.removeprefix('valkey')}" if url.startswith("valkey:") else url
+            pool = BlockingConnectionPool.from_url(known, **options)
         pool.make_connection()  # type: ignore[no-untyped-call]  # inert; refuses options that do not exist
     except (TypeError, ValueError):
-        raise ConfigurationError(f"{option} cannot be read: see redis-py's from_url for its form") from None
+        form = f"its form is {FORM}" if has_sentinels else "see redis-py's from_url for its form"
+        raise ConfigurationError(f"{option} cannot be read: {form}") from None
     return pool
 
 
