@@ -14,6 +14,7 @@ from sipup_middleware.telemetry import (
     Fact,
     JobAttemptFailed,
     JobsLost,
+    LimitFellBack,
     WarningRaised,
 )
 
@@ -22,7 +23,7 @@ __all__ = ("log",)
 _LOGGER = logging.getLogger("sipup_middleware")
 
 
-def log(fact: Fact, /) -> None:
+def log(fact: Fact, /) -> None:  # noqa: C901 (a case a kind of fact)
     """Write *fact* down if it is one that an operator acts on."""
     match fact:
         case ErrorUnhandled(error=error, route=route, request_id=request_id):
@@ -37,5 +38,7 @@ def log(fact: Fact, /) -> None:
             _LOGGER.info("job %s %s: %s in attempt %d, next in %.1f s", kind, job, error, attempt, pause)
         case JobsLost(jobs=count, reason=reason):
             _LOGGER.error("jobs: %d of a committed transaction could not be handed over (%s)", count, reason)
+        case LimitFellBack(rule=rule, error=error):
+            _LOGGER.warning("ratelimit: the rate of %r cannot be told (%s), its default holds", rule, error)
         case WarningRaised(layer=layer, message=message):
             _LOGGER.warning("%s: %s", layer, message)

@@ -79,6 +79,10 @@ def _ratelimit(telemetry: Telemetry) -> Section | None:
     return {
         "allowed_total": decisions["allowed"],
         "limited_total": decisions["limited"],
+        "banned_total": decisions["banned"],
+        "denied_total": decisions["denied"],
+        "shadowed_total": decisions["shadowed"],
+        "shed_total": sum((_totals(telemetry, "ratelimit.shed", "reason") or {}).values()),
         "degraded": bool(_gauge(telemetry, "ratelimit.degraded")),
     }
 

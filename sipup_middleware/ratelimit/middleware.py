@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
+from math import ceil
 from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sipup_middleware.asgi import Problem
 from sipup_middleware.context import Context, enter
 from sipup_middleware.lifespan import run_lifespan
+from sipup_middleware.ratelimit.detour import Detour
+from sipup_middleware.ratelimit.gate import Gate
 from sipup_middleware.ratelimit.headers import QuotaHeaders
 from sipup_middleware.ratelimit.keys import Identity
 from sipup_middleware.ratelimit.limits import Limits, RequestLimits
 from sipup_middleware.ratelimit.memory import MemoryLimiter
-from sipup_middleware.ratelimit.policy import UNAVAILABLE, Decision, Rule
-from sipup_middleware.ratelimit.rules import RuleTable, Selection
-from sipup_middleware.telemetry import RequestRefused, Telemetry
+from sipup_middleware.ratelimit.policy import UNAVAILABLE, Decision
+from sipup_middleware.ratelimit.refusals import (
+    ABNORMAL_USAGE,
+    FORBIDDEN,
+    NOBODY_COUNTS,
+    QUOTA_EXCEEDED,
+    REDUCED_CAPACITY,
+    refuse,
+)
+from sipup_middleware.ratelimit.rules import Ask, RuleTable, Selection
+from sipup_middleware.ratelimit.shedder import Kind, Shed, Shedder
+from sipup_middleware.ratelimit.slots import Slot
+from sipup_middleware.ratelimit.sockets import MessageLimits, Talk
+from sipup_middleware.ratelimit.told import Told
+from sipup_middleware.ratelimit.trial import Trial
+from sipup_middleware.ratelimit.watch import Watch
+from sipup_middleware.telemetry import ClientBanned, RequestRefused, Telemetry
 
 __all__ = ("Opener", "RateLimitMiddleware")
-
-_QUOTA_EXCEEDED = Problem(
-    status=429,
-    title="Too Many Requests",
-    type="https://iana.org/assignments/http-problem-types#quota-exceeded",
-    detail="The quota for these requests is used up; retry after the time given.",
-)
-_NOBODY_COUNTS = Problem(status=503, title="Service Unavailable", headers=((b"retry-after", b"1"),))
 
 
 class Opener(Protocol):
@@ -50,74 +59,228 @@ class RateLimitMiddleware:
         opener: Opener,
         local: MemoryLimiter | None,
         rules: RuleTable,
+        detour: Detour | None,
         identity: Identity,
         headers: QuotaHeaders,
+        gate: Gate | None,
+        shedder: Shedder | None,
+        priority: Callable[[Scope], int] | None,
+        watch: Watch,
+        messages: MessageLimits,
+        trial: Trial,
+        shadow: bool,
         telemetry: Telemetry,
     ) -> None:
         self.app = app
         self._opener = opener
+        self._handle = opener.handle
         self._local = local
         self._rules = rules
+        self._detour = detour
         self._identity = identity
         self._headers = headers
+        self._gate = gate
+        self._shedder = shedder
+        self._priority = priority
+        self._clock = telemetry.clock
+        self._watch = watch
+        self._messages = messages
+        self._trial = trial
+        self._shadow = shadow
         self._emit = telemetry.emit
         self._allowed = telemetry.counter("ratelimit.decisions", decision="allowed")
         self._limited = telemetry.counter("ratelimit.decisions", decision="limited")
+        self._banned = telemetry.counter("ratelimit.decisions", decision="banned")
+        self._denied = telemetry.counter("ratelimit.decisions", decision="denied")
+        self._shadowed = telemetry.counter("ratelimit.decisions", decision="shadowed")
         self._undecided = RequestLimits(identity)
+        self._told = Told()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             return await self._pass(scope, receive, send)
         context: Context | None = scope.get("sipup")
         if context is None:
             return await enter(self, scope, receive, send)
 
         context.limits = self._undecided  # a key may ask who is asking
-        selection = self._rules.select(scope)
-        asks = selection.ask(scope)
-        decision = None
-        if asks and self._local is not None:
-            decision = self._local.decide(asks)
-        elif asks:
-            decision = await self._opener.handle().decide(asks, self._emit)
-        if decision is None:
+        selection = self._select(scope)
+        verdict = None if selection is None or self._gate is None else self._gate.judge(scope)
+        if selection is None or verdict == "allow":
             return await self.app(scope, receive, send)
-        context.limits = RequestLimits(self._identity, decision)
-        if not decision.allowed:
-            return await self._refuse(context, send, selection, asks)
-        self._allowed.add()
-        return await self.app(scope, receive, self._telling(send, selection.policy, decision))
+        if verdict == "deny":
+            (self._shadowed if self._shadow else self._denied).add()
+            if not self._shadow:
+                return await refuse(FORBIDDEN, scope, receive, send)
+        asks = selection.ask(scope)
+        if self._trial.left:
+            self._trial.saw(asks)
+        serve = self._serve if self._shedder is None else self._serve_if_there_is_room
+        return await serve(selection, asks, scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await run_lifespan(self.app, scope, receive, send, resource=self._opener.open())
         return await self.app(scope, receive, send)
 
-    def _telling(self, send: Send, policy: bytes, decision: Decision) -> Send:
+    def _select(self, scope: Scope) -> Selection | None:
+        detour = self._detour
+        return (self._rules if detour is None or not detour.sees(scope) else detour.rules).select(scope)
+
+    async def _serve(  # noqa: C901, PLR0913 (the hot path: a request, and what is known of it)
+        self,
+        selection: Selection,
+        asks: Sequence[Ask],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        slot: Slot | None = None,
+    ) -> None:
+        """Ask the limiter, then the app; who is refused needs no *slot*."""
+        decision = None
+        if asks and self._local is not None:
+            decision = self._local.decide(asks)
+        elif asks:
+            decision = await self._opener.handle().decide(asks, self._emit)
+        if decision is None:
+            app = self.app if scope["type"] == "http" else partial(self._converse, asks)
+            return await app(scope, receive, send)
+        scope["sipup"].limits = RequestLimits(self._identity, decision, asks, self._handle)
+        if decision.shadowed or (self._shadow and not decision.allowed):
+            self._shadowed.add()
+        if not decision.allowed and not self._shadow:
+            if slot is not None:
+                slot.forgo()
+            policy = selection.policy_of(asks)
+            return await self._refuse(scope, receive, send, policy=policy, asks=asks, decision=decision)
+        self._allowed.add()
+        if scope["type"] == "websocket":
+            return await self._converse(asks, scope, receive, send)
+        if self._headers.on and decision.rule:
+            send = self._telling(send, selection.policy_of(asks), decision, asks)
+        app = self._watched(asks, decision) if selection.watches or self._watch.strikes else self.app
+        return await app(scope, receive, send)
+
+    async def _serve_if_there_is_room(
+        self, selection: Selection, asks: Sequence[Ask], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Refuse who was refused a moment ago, then those for whom there is no room; serve the others."""
+        assert self._shedder is not None  # noqa: S101 (asked by the caller)
+        enforced = asks and self._local is None and not self._shadow
+        if enforced and (denied := self._opener.handle().denied(asks)) is not None:
+            policy = selection.policy_of(asks)
+            return await self._refuse(scope, receive, send, policy=policy, asks=asks, decision=denied)
+        client = scope["sipup"].request_id if selection.crowded else self._identity.ip(scope)
+        priority = 0 if self._priority is None else self._priority(scope)
+        kind: Kind = "websocket" if scope["type"] == "websocket" else "request"
+        ticket = await self._shedder.enter(client, priority, kind=kind)
+        if isinstance(ticket, Shed):
+            if self._shadow:
+                return await self._serve(selection, asks, scope, receive, send)
+            return await refuse(REDUCED_CAPACITY, scope, receive, send)
+        slot = Slot(ticket, send, self._clock)
+        try:
+            return await self._serve(selection, asks, scope, receive, slot.send, slot=slot)
+        finally:
+            slot.leave()
+
+    def _watched(self, asks: Sequence[Ask], decision: Decision) -> ASGIApp:
+        """Return the app, with what is counted by the response counted before the client has it.
+
+        So its next request is judged by it.
+        """
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            started = False
+
+            async def send_and_count(message: Message) -> None:
+                nonlocal started
+                if message["type"] == "http.response.start":
+                    started = True
+                    await self._answered(asks, decision, message["status"])
+                await send(message)
+
+            try:
+                await self.app(scope, receive, send_and_count)
+            except Exception:
+                if not started:
+                    await self._answered(asks, decision, 500)
+                raise
+
+        return serve
+
+    async def _answered(self, asks: Sequence[Ask], decision: Decision, status: int) -> None:
+        limits = self._opener.handle()
+        if counted := self._watch.counted(asks, status):
+            await limits.count(counted, self._emit)
+        if self._watch.is_strike(status):
+            for rule, name in asks:
+                if not rule.shadow:  # which bans nobody
+                    seconds = await limits.strike(rule.who, name, self._emit)
+                    return self._tell_ban(rule.who, name, decision, seconds)
+        return None
+
+    def _tell_ban(self, who: str, name: str, decision: Decision, seconds: float) -> None:
+        """Emit the ban that a response led to, if it did."""
+        now = decision.reset_at - decision.reset
+        banned = seconds and not self._shadow
+        if banned and self._told.is_new((who, name, True), now=now, until=now + ceil(seconds)):
+            self._emit(ClientBanned(self._identity.alias(name), seconds))
+
+    async def _converse(self, asks: Sequence[Ask], scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a websocket, whose messages may have limits of their own."""
+        budgets = self._messages.of(asks)
+        if not budgets:
+            return await self.app(scope, receive, send)
+
+        def admits() -> bool:
+            decision = self._messages.decide(budgets)
+            if decision.shadowed:
+                self._shadowed.add()
+            return decision.allowed
+
+        talk = Talk(receive, send, admits)
+        return await self.app(scope, talk.receive, talk.send)
+
+    def _telling(self, send: Send, policy: bytes, decision: Decision, asks: Sequence[Ask]) -> Send:
         """Wrap *send* so that the response tells the client's quota."""
-        if not self._headers.on:
-            return send
         add_to = self._headers.add_to
 
-        def send_with_quota(
-            message: Message,
-        ) -> Awaitable[None]:  # not a coroutine of its own: one less a message
+        def send_with_quota(message: Message) -> Awaitable[None]:  # not a coroutine: one less a message
             if message["type"] == "http.response.start":
-                message = {**message, "headers": add_to(message.get("headers", ()), policy, decision)}
+                message = {**message, "headers": add_to(message.get("headers", ()), policy, decision, asks)}
             return send(message)
 
         return send_with_quota
 
-    async def _refuse(
-        self, context: Context, send: Send, selection: Selection, asks: Sequence[tuple[Rule, str]]
+    async def _refuse(  # noqa: PLR0913 (a request, and why)
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        policy: bytes,
+        asks: Sequence[Ask],
+        decision: Decision,
     ) -> None:
-        decision = context.limits.decision
-        self._limited.add()
-        if decision is None or decision is UNAVAILABLE:
-            return await _NOBODY_COUNTS.send(context.scope, send, instance=context.request_id)
-        client = next(name for rule, name in asks if rule.name == decision.rule)
-        self._emit(RequestRefused(decision.rule, self._identity.alias(client), decision.reset))
-        retry = [(b"retry-after", b"%d" % decision.reset)]
-        extra = self._headers.add_to(retry, selection.policy, decision)
-        return await _QUOTA_EXCEEDED.send(context.scope, send, instance=context.request_id, extra=extra)
+        (self._banned if decision.banned else self._limited).add()
+        if decision is UNAVAILABLE:
+            return await refuse(NOBODY_COUNTS, scope, receive, send)
+        self._tell(asks, decision)
+        extra = [(b"retry-after", b"%d" % decision.reset)]
+        if decision.banned:
+            return await refuse(ABNORMAL_USAGE, scope, receive, send, extra=extra)
+        extra = self._headers.add_to(extra, policy, decision, asks)
+        return await refuse(QUOTA_EXCEEDED, scope, receive, send, extra=extra)
+
+    def _tell(self, asks: Sequence[Ask], decision: Decision) -> None:
+        """Emit the refusal, and the ban that it is due to: once until it is over."""
+        who, client = next(((rule.who, name) for rule, name in asks if rule.name == decision.rule), ("", ""))
+        what = who if decision.banned else decision.rule, client, decision.banned
+        if self._told.is_new(what, now=decision.reset_at - decision.reset, until=decision.reset_at):
+            alias = self._identity.alias(client)
+            self._emit(RequestRefused(decision.rule, alias, decision.reset))
+            if decision.banned:
+                self._emit(ClientBanned(alias, decision.reset))

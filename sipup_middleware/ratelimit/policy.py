@@ -1,16 +1,31 @@
-"""What follows from two counts: pure functions of plain values, in whole milliseconds.
+"""What follows from what was counted: pure functions of plain values, in whole milliseconds.
 
 A sliding window counter: the requests of the last period are estimated as those of the current aligned window
-and the part of the previous one that the period still reaches into. `redis.SCRIPT` says the same in Lua, and
-one suite of tests holds both to it.
+and the part of the previous one that the period still reaches into. GCRA: each unit is owed for its share of
+the period, and ``burst`` of them are lent. A fixed window needs no arithmetic, and a moving one knows every
+request: see `counters`. `scripts` says the same in Lua, and one suite of tests holds both to it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
-__all__ = ("UNAVAILABLE", "Decision", "Rule", "faded", "wait")
+__all__ = (
+    "UNAVAILABLE",
+    "Decision",
+    "Rule",
+    "Strategy",
+    "faded",
+    "owed",
+    "until_drained",
+    "until_paid",
+    "wait",
+)
+
+Strategy = Literal["sliding", "fixed", "gcra", "moving"]
+
+_ENDINGS = {"sliding": "", "fixed": ":f", "gcra": ":g", "moving": ":m"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +36,44 @@ class Rule:
     name: str
     amount: int
     period: int
-    """Milliseconds."""
+    """Milliseconds, of whole seconds. Lua counts to 2**53: ``amount * period`` stays below."""
 
     cost: int = 1
+    """Units that one request takes: all there are, if it asks for more."""
+
+    who: str = ""
+    """What its key is called: rules of one *who* count the same kind of client, which is banned from all."""
+
+    strategy: Strategy = "sliding"
+    burst: int = 0
+    """The most units at once, for gcra; 0 = the amount."""
+
+    shadow: bool = False
+    """Refuses nothing; `Decision.shadowed` names it where it would have."""
+
+    late: bool = False
+    """Looked at before the app is asked, counted by ``count`` when it has answered."""
+
+    shared: str = ""
+    """Whose counter it counts on, "" = its own: a request that meets two rules of one counter counts once."""
+
+    counter: str = field(init=False, repr=False, compare=False)
+    """What tells its counter from others, in this process and on a server."""
+
+    plain: str = field(init=False, repr=False, compare=False)
+    """The same, if it takes no more than a look and a count; else ""."""
+
+    most: int = field(init=False, repr=False, compare=False)
+    """Units that a client who has asked for nothing can have at once."""
+
+    def __post_init__(self) -> None:
+        most = self.burst if self.burst and self.strategy == "gcra" else self.amount
+        counter = f"{self.shared or self.name}:{self.period // 1000}{_ENDINGS[self.strategy]}"
+        plain = self.strategy == "sliding" and not self.shadow and not self.late
+        object.__setattr__(self, "cost", min(self.cost, most))
+        object.__setattr__(self, "most", most)
+        object.__setattr__(self, "counter", counter)
+        object.__setattr__(self, "plain", counter if plain else "")
 
 
 class Decision(NamedTuple):
@@ -31,16 +81,22 @@ class Decision(NamedTuple):
 
     allowed: bool
     rule: str
-    """The rule's name."""
+    """The rule's name; "" where only shadow rules were asked."""
 
     remaining: int
     """Units left; 0 where refused."""
 
     reset: int
-    """Whole seconds: until the rule's window ends or, where refused, until the same request is served."""
+    """Whole seconds: until the rule's units are back or, where refused, until the same request is served."""
 
     reset_at: int
     """The same as seconds since 1970."""
+
+    banned: bool = False
+    """Refused for having been refused too often."""
+
+    shadowed: tuple[str, ...] = ()
+    """Names of the shadow rules that would have refused."""
 
 
 UNAVAILABLE = Decision(allowed=False, rule="", remaining=0, reset=1, reset_at=0)
@@ -60,6 +116,26 @@ def wait(rule: Rule, previous: int, current: int, left: int) -> int:
     if faded(previous, left, rule.period) <= room - current:
         return 0
     return left - _fading(previous, room - current, rule.period)
+
+
+def owed(rule: Rule, debt: int, elapsed: int) -> int:
+    """Return what is left of a gcra *debt*: units times the period, so that nothing is rounded.
+
+    GCRA's theoretical arrival time is when nothing is owed any more. Late counts may overdraw what the rule
+    lends by what it grants in one period, so that nobody is locked out for longer than that.
+    """
+    most = (rule.most + rule.amount) * rule.period
+    return max(0, min(debt, most) - max(0, elapsed) * rule.amount)
+
+
+def until_paid(rule: Rule, debt: int) -> int:
+    """Return after how long a gcra client that owes *debt* can be lent one more request; 0 = now."""
+    return max(0, -((rule.most * rule.period - debt - rule.cost * rule.period) // rule.amount))
+
+
+def until_drained(rule: Rule, debt: int) -> int:
+    """Return after how long nothing of *debt* is owed."""
+    return -(-debt // rule.amount)
 
 
 def _fading(count: int, room: int, period: int) -> int:

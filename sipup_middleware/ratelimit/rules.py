@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.types import Scope
@@ -12,7 +12,13 @@ from sipup_middleware.ratelimit.keys import Key
 from sipup_middleware.ratelimit.paths import PathTable, is_within
 from sipup_middleware.ratelimit.policy import Rule
 
-__all__ = ("KeyedRule", "RuleTable", "Selection", "is_preflight")
+__all__ = ("Ask", "KeyedRule", "RuleTable", "Selection", "is_preflight")
+
+_MOST = 256
+"""Policies that are kept of one selection whose rates depend on the request."""
+
+Ask = tuple[Rule, str]
+"""A rule, and whom it counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,32 +29,73 @@ class KeyedRule:
     key: Key
     paths: Sequence[str] = ()
     methods: Sequence[str] = ()
+    unless: Callable[[Scope], bool] | None = None
+    rate: Callable[[Scope], Rule | None] | None = None
+    """Where the rate depends on the request: gives its rule, in place of *rule*."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but its key decides who is counted."""
+        return self.unless is None and self.rate is None
+
+    def ask(self, scope: Scope) -> Ask | None:
+        """Return whom it counts this request against; None = nobody."""
+        if self.unless is not None and self.unless(scope):
+            return None
+        name = self.key(scope)
+        rule = self.rule if self.rate is None or name is None else self.rate(scope)
+        return None if name is None or rule is None else (rule, name)
 
 
 class Selection:
     """The rules that some requests have in common."""
 
-    __slots__ = ("pairs", "policy")
+    __slots__ = ("_pairs", "_policies", "_special", "crowded", "policy", "watches")
 
-    def __init__(self, rules: Sequence[KeyedRule]) -> None:
-        self.pairs = [(each.rule, each.key) for each in rules]
-        self.policy = ", ".join(
-            f'"{each.rule.name}";q={each.rule.amount};w={each.rule.period // 1000}' for each in rules
-        ).encode()
+    def __init__(self, rules: Sequence[KeyedRule], *, crowded: bool = False) -> None:
+        self.crowded = crowded
+        """Whether one address stands for many clients."""
+        self._pairs = [(each.rule, each.key) for each in rules if each.plain]
+        self._special = [each for each in rules if not each.plain]
+        self._policies: dict[tuple[Rule, ...], bytes] = {}
+        self.policy = _policy([each.rule for each in rules])
+        """The value of RateLimit-Policy, where none of the rules depends on the request."""
+        self.watches = any(each.rule.late for each in rules)
+        """Whether a rule is counted by the response."""
 
-    def ask(self, scope: Scope) -> list[tuple[Rule, str]]:
+    def ask(self, scope: Scope) -> list[Ask]:
         """Return whom each rule counts this request against; a rule without a client is left out."""
-        return [(rule, name) for rule, key in self.pairs if (name := key(scope)) is not None]
+        asks = [(rule, name) for rule, key in self._pairs if (name := key(scope)) is not None]
+        if self._special:
+            asks += [ask for each in self._special if (ask := each.ask(scope)) is not None]
+        return asks
+
+    def policy_of(self, asks: Sequence[Ask]) -> bytes:
+        """Return the value of RateLimit-Policy for a request that *asks* this."""
+        if not self._special:
+            return self.policy
+        rules = tuple(rule for rule, _ in asks)
+        policy = self._policies.get(rules)
+        if policy is None:
+            if len(self._policies) >= _MOST:
+                self._policies.clear()
+            policy = self._policies[rules] = _policy(rules)
+        return policy
 
 
-_FREE = Selection(())
+def _policy(rules: Sequence[Rule]) -> bytes:
+    return ", ".join(
+        f'"{each.name}";q={each.amount};w={each.period // 1000}' for each in rules if not each.shadow
+    ).encode()
 
 
 class RuleTable:
     """Finds the `Selection` of a request; one whose path no pattern matches meets the rules without one."""
 
-    def __init__(self, rules: Sequence[KeyedRule], exempt: Sequence[str]) -> None:
+    def __init__(self, rules: Sequence[KeyedRule], exempt: Sequence[str], *, crowded: bool = False) -> None:
         self._rules = rules
+        self._crowded = crowded
+        self._free = Selection((), crowded=crowded)
         self._exempt = tuple(exempt)
         self._everywhere = sum(1 << index for index, each in enumerate(rules) if not each.paths)
         self._paths = PathTable()
@@ -62,23 +109,24 @@ class RuleTable:
         unconditional = not methods and not any(each.paths for each in rules)
         self._always = self._chosen(self._everywhere) if unconditional else None
 
-    def select(self, scope: Scope) -> Selection:
-        """Return the rules for this request: none for one that is exempt, or a browser's preflight."""
+    def select(self, scope: Scope) -> Selection | None:
+        """Return the rules for this request: none for a browser's preflight; None for one that is exempt."""
         path: str = route_path(scope) if scope.get("root_path") else scope["path"]
         if path.startswith(self._exempt) and any(is_within(path, prefix) for prefix in self._exempt):
-            return _FREE
-        if scope["method"] == "OPTIONS" and is_preflight(scope):
-            return _FREE
+            return None
+        method = scope.get("method", "GET")  # a websocket's handshake
+        if method == "OPTIONS" and is_preflight(scope):
+            return self._free
         if self._always is not None:
             return self._always
         bits = self._everywhere | self._paths.match(path)
-        return self._chosen(bits & self._by_method.get(scope["method"], self._other_methods))
+        return self._chosen(bits & self._by_method.get(method, self._other_methods))
 
     def _chosen(self, bits: int) -> Selection:
         selection = self._selections.get(bits)
         if selection is None:
             chosen = [each for index, each in enumerate(self._rules) if bits >> index & 1]
-            selection = self._selections[bits] = Selection(chosen)
+            selection = self._selections[bits] = Selection(chosen, crowded=self._crowded)
         return selection
 
     def _allowed(self, method: str | None) -> int:

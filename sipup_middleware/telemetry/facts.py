@@ -7,10 +7,12 @@ from dataclasses import dataclass
 __all__ = (
     "BackendLost",
     "BackendRestored",
+    "ClientBanned",
     "ErrorUnhandled",
     "Fact",
     "JobAttemptFailed",
     "JobsLost",
+    "LimitFellBack",
     "RequestRefused",
     "ResponsesPurged",
     "WarningRaised",
@@ -36,6 +38,25 @@ class BackendRestored(Fact):
     """A layer's server answers again; follows `BackendLost`."""
 
     layer: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitFellBack(Fact):
+    """The function that gives a limit's rate failed: its default holds; emitted once until it works again."""
+
+    rule: str
+    error: str
+    """The exception's type, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientBanned(Fact):
+    """A client was refused so often that all its requests are, for a while."""
+
+    client: str
+    """A keyed hash: tells clients apart within this process, and nothing more."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,10 @@ def test_ratelimit() -> None:
     assert measured(ratelimit=ratelimit)["ratelimit"] == {
         "allowed_total": 7,
         "limited_total": 2,
+        "banned_total": 0,
+        "denied_total": 0,
+        "shadowed_total": 0,
+        "shed_total": 0,
         "degraded": True,
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,9 +50,9 @@ def wrap(app: ASGIApp, *limits: Limit, **options: Any) -> Wrapped:
     return Wrapped(layer(app, telemetry=telemetry), layer, clock, telemetry, facts)
 
 
-def rule(rate: tuple[int, int], *, index: int = 0, name: str = "ip", cost: int = 1) -> Rule:
+def rule(rate: tuple[int, int], *, index: int = 0, name: str = "ip", cost: int = 1, **options: Any) -> Rule:
     amount, seconds = rate
-    return Rule(index=index, name=name, amount=amount, period=seconds * 1000, cost=cost)
+    return Rule(index=index, name=name, amount=amount, period=seconds * 1000, cost=cost, **options)
 
 
 @dataclass
@@ -64,12 +64,40 @@ class Server:
     answer: Decision = field(
         default=Decision(allowed=True, rule="ip", remaining=7, reset=9, reset_at=1_700_000_049)
     )
+    sentence: float = 0
+    """Seconds of the ban that a strike leads to."""
+    told: list[str] = field(default_factory=list)
+    """What it was asked besides decisions."""
 
     async def decide(self, asks: Sequence[tuple[Rule, str]]) -> Decision:
         self.asked += 1
         if self.broken:
             raise StoreUnavailable("ConnectionError")
         return self.answer
+
+    async def count(self, asks: Iterable[tuple[Rule, str]]) -> None:
+        await self._answer("count")
+
+    async def peek(self, asks: Iterable[tuple[Rule, str]]) -> list[Decision]:
+        await self._answer("peek")
+        return [self.answer for _ in asks]
+
+    async def reset(self, rule: Rule, name: str) -> None:
+        await self._answer(f"reset {rule.name} {name}")
+
+    async def strike(self, who: str, name: str) -> float:
+        await self._answer(f"strike {who} {name}")
+        return self.sentence
+
+    async def ban(self, who: str, name: str, seconds: float) -> None:
+        await self._answer(f"ban {who} {name} {seconds}")
+
+    async def unban(self, who: str, name: str) -> None:
+        await self._answer(f"unban {who} {name}")
+
+    async def _answer(self, command: str) -> None:
+        self.told.append(command)
+        await self.ping()
 
     async def ping(self) -> None:
         if self.broken:

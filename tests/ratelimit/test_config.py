@@ -6,11 +6,16 @@ import pickle
 from typing import Any
 
 import pytest
+from starlette.types import Scope
 
 from sipup_middleware import ClientIP, ConfigurationError, Limit, RateLimit, Stack, by_ip, by_user
-from sipup_middleware.ratelimit import Limits
+from sipup_middleware.ratelimit import Backoff, Limits, LoadShed
 from sipup_middleware.telemetry import Telemetry, WarningRaised
 from tests.asgi import get, hello
+
+
+async def authenticated(scope: Scope) -> str:
+    raise NotImplementedError
 
 
 @pytest.mark.parametrize(
@@ -78,6 +83,13 @@ def test_a_limit_that_makes_no_sense_is_refused(options: dict[str, Any], complai
         ({"exempt": "/_health"}, "exempt"),
         ({"exempt": ["_health"]}, "exempt"),
         ({"exempt": ["/"]}, "exempt"),
+        ({"allow": "192.0.2.0/24"}, r"RateLimit\.allow"),
+        ({"deny": ["everyone"]}, r"RateLimit\.deny"),
+        ({"mode": "audit"}, "mode"),
+        ({"max_keys": 0}, "max_keys"),
+        ({"user": "alice"}, r"RateLimit\.user"),
+        ({"user": authenticated}, r"RateLimit\.user"),
+        ({"storage_timeout": float("nan")}, "storage_timeout"),
     ],
 )
 def test_nonsense_is_refused_at_once(options: dict[str, Any], complaint: str) -> None:
@@ -157,3 +169,37 @@ async def test_two_layers_never_share_their_counts() -> None:
     first, second = (RateLimit(limits=[Limit("1/minute", key=by_ip)])(hello) for _ in range(2))
 
     assert [(await get(app)).status for app in (first, second)] == [200, 200]
+
+
+def test_what_an_iterator_gives_once_is_kept() -> None:
+    limits: Any = (limit for limit in [Limit("5/minute", key=by_ip)])
+    exempt: Any = (path for path in ["/up"])
+
+    layer = RateLimit(limits=limits, exempt=exempt)
+
+    assert layer == RateLimit(limits=[Limit("5/minute", key=by_ip)], exempt=["/up"])
+
+
+def test_options_that_nobody_gave_are_pickled_as_such() -> None:
+    layer = RateLimit(exempt=["/up"], backoff=Backoff(after=3), shed=LoadShed(queue=0))
+
+    copied: RateLimit = pickle.loads(pickle.dumps(layer))
+
+    assert copied == layer
+    assert copied.limits is RateLimit().limits
+
+
+async def test_without_limits_everything_is_served_uncounted() -> None:
+    app = RateLimit(limits=())(hello)
+
+    replies = [await get(app) for _ in range(200)]
+
+    assert {reply.status for reply in replies} == {200}
+    assert "ratelimit" not in replies[0].headers
+
+
+async def test_one_layer_around_many_routes_counts_them_together() -> None:
+    layer = RateLimit(limits=[Limit("2/minute", key=by_ip)])
+    first, second = layer(hello), layer(hello)
+
+    assert [(await get(app)).status for app in (first, second, first, second)] == [200, 200, 429, 429]

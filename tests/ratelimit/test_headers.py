@@ -8,8 +8,10 @@ import http_sf
 import pytest
 
 from sipup_middleware import Limit, by_ip, by_user
+from sipup_middleware.ratelimit import Decision
+from sipup_middleware.ratelimit.headers import QuotaHeaders
 from tests.asgi import get, hello
-from tests.ratelimit.doubles import wrap
+from tests.ratelimit.doubles import rule, wrap
 
 
 def parsed(value: str) -> list[tuple[str, dict[str, int]]]:
@@ -88,3 +90,77 @@ async def test_what_a_handler_tells_of_its_own_quota_stands_alone(
     assert own in reply.raw_headers
     assert len(told) == len(set(told))
     assert set(told) - {"x-ratelimit-remaining", "x-ratelimit-reset"} == names
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        (Limit("5/minute", key=by_ip, burst=2), Limit("1000000/day", key=by_ip, name="long", cost=7)),
+        (
+            Limit("3/minute", key=by_ip, name="a.b-c_D", strategy="moving"),
+            Limit("9/hour", key=by_ip, strategy="fixed"),
+        ),
+        (
+            Limit(lambda _: "7/hour", key=by_ip, name="plan"),
+            Limit("5/minute", key=by_ip, count_when=lambda _: True),
+        ),
+        (Limit("3/minute", key=by_ip, name="seen"), Limit("1/minute", key=by_ip, name="unseen", shadow=True)),
+    ],
+    ids=["burst-cost", "moving-fixed", "dynamic-late", "shadow"],
+)
+async def test_whatever_the_limits_the_fields_parse_and_the_policy_is_the_same_bytes(
+    limits: tuple[Limit, ...],
+) -> None:
+    wrapped = wrap(hello, *limits)
+    policies, names = set(), {limit.name for limit in limits if not limit.shadow}
+    statuses = set()
+
+    for _ in range(12):
+        reply = await get(wrapped.app)
+        wrapped.clock.now += 0.37
+        statuses.add(reply.status)
+        policies.add(reply.headers["ratelimit-policy"])
+        ((name, parameters),) = parsed(reply.headers["ratelimit"])
+        assert name in names
+        assert all(type(value) is int and value >= 0 for value in parameters.values())
+
+    assert statuses == {200, 429}
+    (policy,) = policies
+    assert {name for name, _ in parsed(policy)} == names
+    assert all(parameters.keys() == {"q", "w"} for _, parameters in parsed(policy))
+
+
+async def test_the_rule_told_is_the_one_with_the_least_left() -> None:
+    short = Limit("3/minute", key=by_ip, name="short", strategy="fixed")
+    wrapped = wrap(hello, short, Limit("4/hour", key=by_ip, name="long"))
+
+    told = []
+    for _ in range(4):
+        told.append(parsed((await get(wrapped.app)).headers["ratelimit"])[0])
+        wrapped.clock.now += 60
+
+    assert [name for name, _ in told] == ["short", "short", "long", "long"]
+    assert [parameters["r"] for _, parameters in told] == [2, 2, 1, 0]
+
+
+async def test_answers_that_are_alike_are_told_alike_and_share_nothing() -> None:
+    wrapped = wrap(hello, Limit("5/minute", key=by_ip))
+    first = await get(wrapped.app, client="192.0.2.1")
+
+    first.sent[0]["headers"].clear()
+    second = await get(wrapped.app, client="192.0.2.2")
+
+    assert second.headers["ratelimit"] == '"ip";r=4;t=60'
+    assert second.headers["content-type"] == "text/plain"
+
+
+def test_answers_of_many_kinds_fill_no_memory() -> None:
+    only = rule((100_000, 60))
+    headers = QuotaHeaders([only], "draft-10")
+    policy = b'"ip";q=100000;w=60'
+
+    for left in range(20_000):
+        decision = Decision(allowed=True, rule="ip", remaining=left, reset=9, reset_at=1_700_000_049)
+        assert headers.add_to([], policy, decision)[-1] == (b"ratelimit", b'"ip";r=%d;t=9' % left)
+
+    assert len(headers._known) <= 8192

@@ -14,16 +14,18 @@ import anyio
 import pytest
 import redis
 from anyio.to_thread import run_sync
+from starlette.types import ASGIApp
 
 from sipup_middleware import Limit, by_ip, by_user
 from sipup_middleware.bridge import here
 from sipup_middleware.errors import StoreUnavailable
+from sipup_middleware.ratelimit import Backoff
 from sipup_middleware.ratelimit.redis import RedisLimiter
 from sipup_middleware.redis_pool import MAX_CONNECTIONS
 from sipup_middleware.services import Valkey, run_services
-from sipup_middleware.telemetry import BackendLost, BackendRestored
+from sipup_middleware.telemetry import BackendLost, BackendRestored, ClientBanned
 from tests.asgi import get, hello, lifespan
-from tests.ratelimit.doubles import Wrapped, rule, wrap
+from tests.ratelimit.doubles import Clock, Wrapped, rule, wrap
 
 pytestmark = pytest.mark.live
 
@@ -150,6 +152,122 @@ class Monitor:
 def read(url: str, *command: str) -> Any:
     with redis.Redis.from_url(url, driver_info=None) as client:
         return client.execute_command(*command)
+
+
+def three_limits(url: str, app: ASGIApp = hello, **options: Any) -> Wrapped:
+    """Limits of three strategies with headers and bans; of names that no other test uses."""
+    name = uuid4().hex
+    limits = [
+        Limit("3/hour", key=by_ip, name=f"{name}.a"),
+        Limit("1000/day", key=by_ip, name=f"{name}.b", strategy="fixed"),
+        Limit("600/minute", key=by_ip, name=f"{name}.c", burst=50),
+    ]
+    backoff = Backoff(**{"after": 3, "base": 60, "jitter": 0, **options.pop("backoff", {})})
+    return wrap(app, *limits, backoff=backoff, storage=url, storage_timeout=PATIENT, **options)
+
+
+@asynccontextmanager
+async def commands_of(url: str) -> AsyncIterator[list[str]]:
+    """What clients send meanwhile, by their names; known when it is over."""
+    names: list[str] = []
+    monitor = await run_sync(Monitor, url)
+    yield names
+    names += [command.split()[0] for command in await run_sync(monitor.stop)]
+
+
+async def test_a_request_is_one_command_for_three_limits_headers_and_bans(valkey: Valkey) -> None:
+    wrapped = three_limits(valkey.url)
+
+    async with lifespan(wrapped.app):
+        async with commands_of(valkey.url) as served:
+            replies = [await get(wrapped.app) for _ in range(3)]
+        async with commands_of(valkey.url) as others:
+            await statuses(wrapped, 1)
+            await get(wrapped.app, client="192.0.2.2")
+
+    assert served == ["EVALSHA"] * 3
+    assert others == ["EVALSHA"] * 2
+    assert all("ratelimit" in reply.headers for reply in replies)
+
+
+async def test_who_was_refused_a_moment_ago_costs_no_command(valkey: Valkey) -> None:
+    wrapped = three_limits(valkey.url)
+
+    async with lifespan(wrapped.app):
+        await statuses(wrapped, 4)
+        async with commands_of(valkey.url) as sent:
+            seen = await statuses(wrapped, 50)
+
+    assert seen == [429] * 50
+    assert sent == []
+
+
+async def test_a_ban_costs_no_command_either_nor_does_an_exempt_path(valkey: Valkey) -> None:
+    wrapped = three_limits(valkey.url, backoff={"after": 0})
+
+    async with lifespan(wrapped.app):
+        await statuses(wrapped, 3)
+        banned = await get(wrapped.app)
+        async with commands_of(valkey.url) as sent:
+            seen = await statuses(wrapped, 50)
+            health = await get(wrapped.app, "/_health")
+
+    assert banned.json()["type"].endswith("abnormal-usage-detected")
+    assert (seen, health.status) == ([429] * 50, 200)
+    assert sent == []
+    assert [type(fact) for fact in wrapped.facts].count(ClientBanned) == 1
+
+
+async def unwelcome(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "http":
+        raise NotImplementedError(scope["type"])
+    await send({"type": "http.response.start", "status": 401, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+async def test_a_response_that_strikes_is_one_command_more(valkey: Valkey) -> None:
+    wrapped = three_limits(valkey.url, app=unwelcome, backoff={"after": 9, "strike_on": {401}})
+
+    async with lifespan(wrapped.app):
+        await statuses(wrapped, 1)
+        async with commands_of(valkey.url) as sent:
+            await statuses(wrapped, 2)
+
+    assert sent == ["EVALSHA"] * 4
+
+
+async def test_a_response_that_counts_is_one_command_more(valkey: Valkey) -> None:
+    login = Limit("3/hour", key=by_ip, name=uuid4().hex, count_when=lambda status: status == 401)
+    wrapped = wrap(unwelcome, login, storage=valkey.url, storage_timeout=PATIENT)
+
+    async with lifespan(wrapped.app):
+        await statuses(wrapped, 1)
+        async with commands_of(valkey.url) as sent:
+            seen = await statuses(wrapped, 2)
+        refused = await statuses(wrapped, 1)
+
+    assert sent == ["EVALSHA"] * 4
+    assert (seen, refused) == ([401, 401], [429])
+
+
+async def test_a_client_that_one_worker_lets_in_is_served_by_all(valkey: Valkey) -> None:
+    name = uuid4().hex
+    limit = Limit("1/hour", key=by_ip, name=name)
+    options: dict[str, Any] = {"storage": valkey.url, "storage_timeout": PATIENT, "backoff": Backoff()}
+    first, second = (wrap(hello, limit, **options) for _ in range(2))
+    clock = Clock()
+
+    async with lifespan(first.app), lifespan(second.app), first.layer.open() as limits:
+        await limits.ban("192.0.2.1", 600)
+        second.layer.handle()._denied._clock = clock
+        banned = await statuses(first, 1) + await statuses(second, 1)
+        await limits.unban("192.0.2.1")
+        at_once = await statuses(first, 1)
+        await limits.reset(name, "192.0.2.1")
+        clock.now += 5
+        within_five_seconds = await statuses(second, 1)
+
+    assert (banned, at_once, within_five_seconds) == ([429, 429], [200], [200])
 
 
 async def test_every_key_is_ours_expires_and_names_nobody(valkey: Valkey) -> None:

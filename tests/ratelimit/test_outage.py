@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import anyio
 import pytest
+from starlette.types import ASGIApp
 
 from sipup_middleware.breaker import Breaker
-from sipup_middleware.ratelimit import RateLimit, config
+from sipup_middleware.errors import StoreUnavailable
+from sipup_middleware.ratelimit import Backoff, Decision, Limit, LoadShed, RateLimit, by_ip, config
 from sipup_middleware.ratelimit.limits import Limits
 from sipup_middleware.ratelimit.memory import MemoryLimiter
 from sipup_middleware.ratelimit.policy import UNAVAILABLE
-from sipup_middleware.telemetry import BackendLost, BackendRestored, Fact
-from tests.asgi import get, hello
+from sipup_middleware.telemetry import BackendLost, BackendRestored, ClientBanned, Fact, RequestRefused
+from tests.asgi import get, hello, request
 from tests.ratelimit.doubles import Clock, Server, Wrapped, five_a_minute, rule, wrap
 
 ASKS = [(rule((5, 60)), "alice")]
+REFUSAL = Decision(allowed=False, rule="ip", remaining=0, reset=30, reset_at=1_700_000_070)
 
 
 @dataclass
@@ -36,10 +40,11 @@ class Scene:
 def scene(on_outage: Literal["local", "open", "closed"] = "local", *, broken: bool = True) -> Scene:
     server, clock = Server(broken=broken), Clock()
     limits = Limits(
+        [ASKS[0][0]],
         local=MemoryLimiter([ASKS[0][0]], clock=clock),
         remote=server,
         breaker=Breaker(clock=clock),
-        on_outage=on_outage,
+        on_outage=[on_outage],
     )
     return Scene(limits, server, clock, [])
 
@@ -134,11 +139,13 @@ async def test_readiness_hears_of_it() -> None:
 
 
 @contextmanager
-def with_server(monkeypatch: pytest.MonkeyPatch, **options: Any) -> Iterator[tuple[Wrapped, Server]]:
-    server = Server(broken=True)
+def with_server(
+    monkeypatch: pytest.MonkeyPatch, *limits: Limit, app: ASGIApp = hello, broken: bool = True, **options: Any
+) -> Iterator[tuple[Wrapped, Server]]:
+    server = Server(broken=broken)
     with monkeypatch.context() as patch:
         patch.setattr(config, "connect", lambda *_, **__: server)
-        yield wrap(hello, five_a_minute(), storage="redis://nowhere", **options), server
+        yield wrap(app, *(limits or (five_a_minute(),)), storage="redis://nowhere", **options), server
 
 
 async def test_closed_answers_503(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +178,7 @@ async def test_local_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_only_a_server_is_checked() -> None:
-    assert not wrap(hello).telemetry.checks
+    assert "ratelimit:storage" not in wrap(hello).telemetry.checks
     check = wrap(hello, storage="redis://nowhere").telemetry.checks["ratelimit:storage"]
     assert not check.critical
 
@@ -186,3 +193,248 @@ async def test_in_memory_there_is_no_server_to_lose() -> None:
     assert decision is not None
     assert decision.remaining == 4
     assert reading.status == "pass"
+
+
+def closed_login(**options: Any) -> Limit:
+    return Limit("2/minute", key=by_ip, name="login", paths=["/login"], on_outage="closed", **options)
+
+
+async def test_each_limit_has_its_own_way_of_doing_without_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = [
+        five_a_minute(),
+        closed_login(),
+        Limit("1/minute", key=by_ip, name="open", on_outage="open"),
+    ]
+
+    with with_server(monkeypatch, *limits) as (wrapped, _):
+        login = await get(wrapped.app, "/login")
+        replies = [await get(wrapped.app) for _ in range(6)]
+
+    assert login.status == 503
+    assert [reply.status for reply in replies] == [200] * 5 + [429]
+    assert replies[-1].headers["ratelimit"].startswith('"ip";r=0;')
+
+
+async def test_the_layers_way_is_for_limits_that_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [five_a_minute(on_outage="local"), Limit("1/minute", key=by_ip, name="strict", methods=["POST"])]
+
+    with with_server(monkeypatch, *limits, on_outage="closed") as (wrapped, _):
+        read = await get(wrapped.app)
+        written = await request(wrapped.app, method="POST")
+
+    assert (read.status, written.status) == (200, 503)
+
+
+async def test_a_closed_limit_in_shadow_refuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with with_server(monkeypatch, five_a_minute(), closed_login(shadow=True)) as (wrapped, _):
+        assert (await get(wrapped.app, "/login")).status == 200
+
+
+async def test_a_closed_layer_in_shadow_refuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with with_server(monkeypatch, on_outage="closed", mode="shadow") as (wrapped, _):
+        reply = await get(wrapped.app)
+
+    assert reply.status == 200
+    assert wrapped.count("ratelimit.decisions", decision="shadowed") == 1
+
+
+async def test_nobody_asks_about_who_was_refused_a_moment_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    with with_server(monkeypatch, broken=False) as (wrapped, server):
+        server.answer = REFUSAL
+        replies = [await get(wrapped.app) for _ in range(50)]
+        other = await get(wrapped.app, client="192.0.2.2")
+
+    assert [reply.status for reply in (*replies, other)] == [429] * 51
+    assert server.asked == 2
+    assert replies[0].headers["retry-after"] == "30"
+
+
+async def test_a_refusal_on_one_path_is_none_on_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [five_a_minute(), Limit("1/minute", key=by_ip, name="login", paths=["/login"])]
+
+    with with_server(monkeypatch, *limits, broken=False) as (wrapped, server):
+        server.answer = REFUSAL._replace(rule="login")
+        await get(wrapped.app, "/login")
+        server.answer = Server().answer
+        seen = [(await get(wrapped.app, path)).status for path in ("/", "/login", "/")]
+
+    assert seen == [200, 429, 200]
+
+
+async def test_nobody_asks_about_the_banned_whatever_they_want(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [five_a_minute(), Limit("1/minute", key=by_ip, name="login", paths=["/login"])]
+
+    with with_server(monkeypatch, *limits, broken=False, backoff=Backoff()) as (wrapped, server):
+        server.answer = REFUSAL._replace(rule="login", banned=True)
+        replies = [await get(wrapped.app, path) for path in ("/login", "/", "/login", "/about")]
+
+    assert {reply.status for reply in replies} == {429}
+    assert all(reply.json()["type"].endswith("abnormal-usage-detected") for reply in replies)
+    assert server.asked == 1
+    assert len({fact.client for fact in wrapped.facts if isinstance(fact, RequestRefused)}) == 1
+    assert [type(fact) for fact in wrapped.facts].count(ClientBanned) == 1
+
+
+async def test_who_is_let_in_again_is_asked_about_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with with_server(monkeypatch, broken=False, backoff=Backoff()) as (wrapped, server):
+        async with wrapped.layer.open() as limits:
+            server.answer = REFUSAL._replace(banned=True)
+            banned = await get(wrapped.app)
+            server.answer = Server().answer
+            await limits.unban("192.0.2.1")
+            served = await get(wrapped.app)
+
+    assert (banned.status, served.status) == (429, 200)
+    assert server.told == ["unban ip 192.0.2.1"]
+
+
+async def test_in_another_worker_the_ban_is_believed_for_five_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with with_server(monkeypatch, broken=False, backoff=Backoff()) as (wrapped, server):
+        async with wrapped.layer.open() as limits:
+            limits._denied._clock = wrapped.clock
+            server.answer = REFUSAL._replace(banned=True)
+            await get(wrapped.app)
+            server.answer = Server().answer  # somebody else lets it in
+            wrapped.clock.now += 4.9
+            still = await get(wrapped.app)
+            wrapped.clock.now += 0.1
+            served = await get(wrapped.app)
+
+    assert (still.status, served.status) == (429, 200)
+
+
+async def test_who_was_refused_a_moment_ago_takes_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = anyio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await release.wait()
+        await hello(scope, receive, send)
+
+    with with_server(monkeypatch, app=app, broken=False, shed=LoadShed(max_inflight=1, queue=0)) as (
+        wrapped,
+        server,
+    ):
+        server.answer = REFUSAL
+        await get(wrapped.app)
+        server.answer = Server().answer
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(get, wrapped.app, "/slow", client="192.0.2.2"))
+            await anyio.wait_all_tasks_blocked()
+            refused = await get(wrapped.app)
+            shed = await get(wrapped.app, client="192.0.2.3")
+            release.set()
+
+    assert (refused.status, shed.status) == (429, 503)
+
+
+async def test_in_shadow_nobody_is_refused_for_having_been_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for shed in (None, LoadShed()):
+        with with_server(monkeypatch, broken=False, shed=shed, mode="shadow") as (wrapped, server):
+            server.answer = REFUSAL
+            assert [(await get(wrapped.app)).status for _ in range(5)] == [200] * 5
+
+
+async def unwelcome(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 401, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+def failures(status: int) -> bool:
+    return status == 401
+
+
+async def test_what_is_counted_by_the_response_is_counted_on_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limit = five_a_minute(count_when=failures)
+
+    with with_server(monkeypatch, limit, app=unwelcome, broken=False) as (wrapped, server):
+        await get(wrapped.app)
+
+    assert server.told == ["count"]
+
+
+async def test_in_an_outage_it_is_counted_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = five_a_minute(count_when=failures)
+
+    with with_server(monkeypatch, limit, app=unwelcome) as (wrapped, server):
+        seen = [(await get(wrapped.app)).status for _ in range(6)]
+
+    assert seen == [401] * 5 + [429]
+    assert len(server.told) <= 5
+
+
+async def test_strikes_are_held_on_the_server_and_in_an_outage_in_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backoff = Backoff(after=0, base=60, jitter=0, strike_on={401})
+
+    with with_server(monkeypatch, app=unwelcome, broken=False, backoff=backoff) as (wrapped, server):
+        server.sentence = 8
+        await get(wrapped.app)
+        server.broken = True
+        seen = [(await get(wrapped.app)).status for _ in range(2)]
+
+    assert server.told[0] == "strike ip 192.0.2.1"
+    assert seen == [401, 429]
+    assert [fact.seconds for fact in wrapped.facts if isinstance(fact, ClientBanned)] == [8]
+
+
+@pytest.mark.parametrize("command", ["count", "strike"])
+async def test_an_answer_to_any_command_ends_the_outage(command: str) -> None:
+    now = scene()
+    for _ in range(5):
+        await now.ask()
+    now.clock.now += 0.5
+    now.server.broken = False
+
+    if command == "count":
+        await now.limits.count(ASKS, now.facts.append)
+    else:
+        await now.limits.strike("ip", "alice", now.facts.append)
+
+    assert await now.ask() == now.server.answer
+    assert now.facts == [BackendLost("ratelimit", "ConnectionError"), BackendRestored("ratelimit")]
+
+
+@pytest.mark.parametrize("command", ["count", "strike"])
+async def test_a_command_that_is_not_answered_is_an_outage_too(command: str) -> None:
+    now = scene()
+
+    for _ in range(9):
+        if command == "count":
+            await now.limits.count(ASKS, now.facts.append)
+        else:
+            assert await now.limits.strike("ip", "alice", now.facts.append) == 0
+
+    assert len(now.server.told) == 5
+    assert now.facts == [BackendLost("ratelimit", "ConnectionError")]
+
+
+async def test_a_script_hears_that_the_server_is_away() -> None:
+    limits = scene().limits
+
+    for call in (
+        limits.peek("ip", "alice"),
+        limits.reset("ip", "alice"),
+        limits.ban("alice", 60),
+        limits.unban("alice"),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+
+
+async def test_a_script_asks_the_server() -> None:
+    now = scene(broken=False)
+
+    told = await now.limits.peek("ip", "alice")
+    await now.limits.reset("ip", "alice")
+    await now.limits.ban("alice", 60, who="user")
+
+    assert told == now.server.answer
+    assert now.server.told == ["peek", "reset ip alice", "ban user alice 60"]

@@ -1,0 +1,72 @@
+"""The answers to requests that are refused, built once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from starlette.types import Message, Receive, Scope, Send
+
+from sipup_middleware.asgi import Problem
+from sipup_middleware.ratelimit.unread import is_unread, reading
+
+__all__ = (
+    "ABNORMAL_USAGE",
+    "FORBIDDEN",
+    "NOBODY_COUNTS",
+    "QUOTA_EXCEEDED",
+    "REDUCED_CAPACITY",
+    "refuse",
+)
+
+_TYPES = "https://iana.org/assignments/http-problem-types#"
+
+QUOTA_EXCEEDED = Problem(
+    status=429,
+    title="Too Many Requests",
+    type=f"{_TYPES}quota-exceeded",
+    detail="The quota for these requests is used up; retry after the time given.",
+)
+ABNORMAL_USAGE = Problem(
+    status=429,
+    title="Too Many Requests",
+    type=f"{_TYPES}abnormal-usage-detected",
+    detail="Too many requests were refused; nothing is served until the time given.",
+)
+REDUCED_CAPACITY = Problem(
+    status=503,
+    title="Service Unavailable",
+    type=f"{_TYPES}temporary-reduced-capacity",
+    detail="There is more to do than can be done at once; retry after the time given.",
+    headers=((b"retry-after", b"1"),),
+)
+NOBODY_COUNTS = Problem(status=503, title="Service Unavailable", headers=((b"retry-after", b"1"),))
+FORBIDDEN = Problem(status=403, title="Forbidden", detail="Requests from this network are not served.")
+
+_TRY_AGAIN_LATER = 1013
+"""IANA's registry of websocket close codes."""
+
+_RESPONSE = "websocket.http.response"
+
+
+async def refuse(
+    problem: Problem,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    """Answer with *problem*; a websocket's handshake too, where the server lets us, else it is closed."""
+    instance = scope["sipup"].request_id
+    if scope["type"] == "http":
+        if is_unread(scope):
+            send = reading(receive, send)
+        return await problem.send(scope, send, instance=instance, extra=extra)
+    await receive()  # the handshake that is refused
+    if _RESPONSE not in (scope.get("extensions") or {}):
+        return await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER, "reason": problem.title})
+
+    async def send_as_handshake(message: Message) -> None:
+        await send({**message, "type": message["type"].replace("http.response", _RESPONSE)})
+
+    return await problem.send(scope, send_as_handshake, instance=instance, extra=extra)
