@@ -4,6 +4,7 @@
 
 =============  =====================================================
 ``overhead``   what each layer and the whole stack add to a request
+``ratelimit``  what rate limiting adds, and how that grows with the clients
 ``frame``      what every bench is: a question, cases, figures with aims
 ``timing``     how we time
 ``requests``   one ASGI request after the other, with no server
