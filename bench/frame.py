@@ -21,7 +21,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import orjson
 
@@ -104,8 +104,15 @@ def surroundings(packages: Iterable[str]) -> dict[str, object]:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
-        **{package: version(package) for package in ("sipup-middleware", *packages)},
+        **{package: _version(package) for package in ("sipup-middleware", *packages)},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def as_text(answer: Mapping[str, object]) -> str:

@@ -17,9 +17,7 @@ as can be met. On Valkey there are three limits by address and 1,000 clients; al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, distribution
+from collections.abc import Iterator, Mapping
 
 import anyio
 
@@ -122,17 +120,9 @@ def findings(effort: Effort, *, sizes: Mapping[str, int] = SIZES, patience: floa
     )
 
 
-def installed(packages: Iterable[str]) -> Iterator[str]:
-    """Leave out what is not there to have a version."""
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            distribution(package)
-            yield package
-
-
 def _over(one: float, other: float) -> float:
     return one / max(other, 0.001)  # below a nanosecond there is only noise
 
 
 if __name__ == "__main__":
-    run(QUESTION, findings, packages=tuple(installed(PACKAGES)))
+    run(QUESTION, findings, packages=PACKAGES)

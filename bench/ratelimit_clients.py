@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import gc
 from asyncio import sleep
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from threading import Timer
@@ -21,9 +20,9 @@ from typing import TypeVar
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bench.requests import Reply, Requests, one_path
-from bench.timing import Effort, Timing
+from bench.timing import Effort, Timing, quiet
 
-__all__ = ("FEWEST", "PATH", "Clients", "Spread", "TooSlow", "calls_a_turn", "quiet", "spreads")
+__all__ = ("FEWEST", "PATH", "Clients", "Spread", "TooSlow", "calls_a_turn", "spreads")
 
 Name = TypeVar("Name")
 
@@ -124,19 +123,6 @@ async def calls_a_turn(case: Clients, effort: Effort) -> int:
     """Return how many requests of *case* fill its turn."""
     await case.turn(FEWEST)  # warm up
     return max(FEWEST, int(effort.turn / median(await case.turn(FEWEST))))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the garbage collector out of what is timed."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()
 
 
 def _timing(rounds: list[list[float]], quantile: float) -> Timing:

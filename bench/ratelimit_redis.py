@@ -18,10 +18,10 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Monitor
 from starlette.types import ASGIApp
 
-from bench.ratelimit_clients import Clients, calls_a_turn, quiet
+from bench.ratelimit_clients import Clients, calls_a_turn
 from bench.ratelimit_peers import limits_shell
 from bench.requests import hello
-from bench.timing import Effort, Timing
+from bench.timing import Effort, Timing, quiet
 from sipup_middleware import Limit, RateLimit, by_ip
 from sipup_middleware.services import run_services
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
-__all__ = ("Case", "Effort", "Timing", "measure")
+__all__ = ("Case", "Effort", "Timing", "measure", "quiet")
 
 Case = Callable[[], Awaitable[object]]
 
@@ -39,7 +39,7 @@ async def measure(cases: Mapping[str, Case], effort: Effort) -> dict[str, Timing
     The cases take turns within a round, so that a slow spell of the machine falls on all of them alike.
     """
     samples: dict[str, list[float]] = {name: [] for name in cases}
-    with _no_garbage_collection():
+    with quiet():
         calls = {name: await _calls_a_turn(case, effort.turn) for name, case in cases.items()}
         for _ in range(effort.rounds):
             for name, case in cases.items():
@@ -61,7 +61,8 @@ async def _calls_a_turn(case: Case, turn: float) -> int:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Keep the garbage collector out of what is timed."""
     gc.collect()
     gc.freeze()
     gc.disable()
