@@ -95,8 +95,7 @@ class Facade:
     @property
     def in_transaction(self) -> bool:
         """Whether this task is inside a transaction; raises `TransactionMisuse` in one of another task's."""
-        hold = self.hold() if self.holds else None
-        return hold is not None and hold.depth > 0
+        return self._hold_in_transaction() is not None
 
     def after_commit(self, promise: AfterCommit) -> None:
         """Have *promise* awaited once this task's transaction is committed; forgotten if it is rolled back.
@@ -104,11 +103,14 @@ class Facade:
         Part of a savepoint that is rolled back, it is forgotten with that. It must not raise. Raises
         `ConfigurationError` outside a transaction.
         """
-        if not self.in_transaction:
+        hold = self._hold_in_transaction()
+        if hold is None:
             raise ConfigurationError("after_commit belongs inside: async with db.transaction()")
-        hold = self.hold()
-        assert hold is not None  # noqa: S101 (a transaction is held)
         hold.after_commit.append(promise)
+
+    def _hold_in_transaction(self) -> Hold | None:
+        hold = self.hold() if self.holds else None
+        return hold if hold is not None and hold.depth > 0 else None
 
     @property
     def pool(self) -> Pool:

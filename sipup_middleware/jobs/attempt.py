@@ -38,9 +38,8 @@ def delay_of(tasks: dict[str, Task]) -> Callable[[Job], float]:
 
     def delay(job: Job) -> float:
         asked, job.retry_delay = job.retry_delay, 0.0
-        if (
-            asked or job.attempts < 1
-        ):  # as it asked; at once where its worker was stopped in its first attempt
+        stopped_in_its_first = job.attempts < 1
+        if asked or stopped_in_its_first:
             return asked
         task = tasks.get(job.function)
         drawn = random()  # noqa: S311 (spreads the retries, guards nothing)

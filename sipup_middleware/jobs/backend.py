@@ -180,21 +180,11 @@ class Ours(Queue):
 
     async def schedule(self, lock: int = 1) -> list[str]:
         """Let what is due be run, if the broker is there."""
-        began = time.monotonic()
-        try:
-            return await super().schedule(lock)
-        except self.away as error:
-            self._missed(error, began)
-            return []
+        return await self._if_there(self.schedule_due(lock))
 
     async def sweep(self, lock: int = 60, abort: float = 5.0) -> list[str]:
         """Find the jobs that their worker has left, if the broker is there."""
-        began = time.monotonic()
-        try:
-            return await self.sweep_up(lock, abort)
-        except self.away as error:
-            self._missed(error, began)
-            return []
+        return await self._if_there(self.sweep_up(lock, abort))
 
     async def write_worker_info(self, worker_id: str, info: WorkerInfo, ttl: int) -> None:
         """Give a sign of life, and write down what was counted, if the broker is there."""
@@ -226,6 +216,10 @@ class Ours(Queue):
     async def take(self, timeout: float, poll_interval: float) -> Job | None:
         """Wait for the next job."""
 
+    async def schedule_due(self, lock: int) -> list[str]:
+        """Do as SAQ's schedule."""
+        return await super().schedule(lock)
+
     @abstractmethod
     async def sweep_up(self, lock: int, abort: float) -> list[str]:
         """Do as SAQ's sweep."""
@@ -256,6 +250,15 @@ class Ours(Queue):
                 if self.stopping:
                     raise
             await asyncio.sleep(_LONGEST_PAUSE)
+
+    async def _if_there(self, found: Awaitable[list[str]]) -> list[str]:
+        """Return what was *found*; nothing where the broker is away."""
+        began = time.monotonic()
+        try:
+            return await found
+        except self.away as error:
+            self._missed(error, began)
+            return []
 
     def _missed(self, error: Exception, began: float) -> None:
         """Tell of an outage once; what *began* before the broker last answered has nothing new to tell."""

@@ -68,17 +68,10 @@ class RedisJobs(Ours, RedisQueue):
                     await cast("Awaitable[object]", self.redis.blpop([self._keys.bell], timeout=_NAP))
         return None
 
-    async def schedule(self, lock: int = 1) -> list[str]:
+    async def schedule_due(self, lock: int) -> list[str]:
         """Put what is due into the list of its priority."""
-        began = time.monotonic()
-        try:
-            return [
-                each.decode()
-                for each in await self._push_due(keys=self._push_keys, args=[lock, time.time()]) or ()
-            ]
-        except self.away as error:
-            self._missed(error, began)
-            return []
+        pushed = await self._push_due(keys=self._push_keys, args=[lock, time.time()])
+        return [each.decode() for each in pushed or ()]
 
     async def count(self, kind: CountKind) -> int:
         """Count all three lists."""

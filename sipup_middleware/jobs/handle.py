@@ -198,9 +198,7 @@ class OpenJobs:
         if db is not None and broker.joins(db):
             made = await broker.enqueue_within(db, jobs)
         elif db is not None and db.in_transaction:
-            await queue.home.call(
-                broker.ping
-            )  # an outage that is there already must not be found after COMMIT
+            await queue.home.call(broker.ping)  # what is away already must not be found so after COMMIT
             db.after_commit(lambda: self._send_late(jobs))
             return None
         else:
