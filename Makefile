@@ -9,9 +9,9 @@ PYTHON ?= $(shell for each in python3.13 python3.12 python3.11 python3 python; d
 ARGS ?=
 LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--annotation-style line --custom-compile-command 'make lock' --no-emit-package sipup-middleware \
-	--extra ratelimit --extra cache --extra redis --extra database --extra jobs --extra jobs-postgres --extra cli --extra embedded --group run
+	--extra ratelimit --extra cache --extra redis --extra memcached --extra database --extra jobs --extra jobs-postgres --extra cli --extra embedded --group run
 
-.PHONY: help setup demo test check coverage fuzz bench lock clean
+.PHONY: help setup demo test check coverage fuzz bench debian lock clean
 .DEFAULT_GOAL := help
 
 help:      ## Say what there is to do
@@ -40,6 +40,9 @@ fuzz: setup  ## The property tests with a hundred times the examples
 
 bench: setup  ## Every bench, into bench/results/ and bench/RESULTS.md
 	$(BIN)/python -m bench.report $(ARGS)
+
+debian:    ## Debian's servers that some live tests and benches drive, as root; they are skipped without
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet memcached nginx varnish wrk
 
 lock: setup  ## Pin anew: requirements/dev.lock, and requirements/run.lock to the same versions
 	$(PIP) install --quiet 'uv>=0.13'
