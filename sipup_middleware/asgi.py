@@ -105,17 +105,21 @@ class Problem:
         self, scope: Scope, send: Send, *, instance: str, extra: Iterable[tuple[bytes, bytes]] = ()
     ) -> None:
         """Answer with the document; *instance* is a request's id, *extra* are headers of this answer."""
+        start, body = self.messages(scope, instance=instance, extra=extra)
+        await send(start)
+        await send(body)
+
+    def messages(
+        self, scope: Scope, *, instance: str, extra: Iterable[tuple[bytes, bytes]] = ()
+    ) -> tuple[Message, Message]:
+        """Return the two messages of the answer."""
         assert len(instance) == _ID_LENGTH  # noqa: S101 (`Context.request_id`)
         opening, closing, fields = self._forms[_wanted(header(scope, b"accept"))]
-        body = b"%b%b%b" % (opening, instance.encode(), closing)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status,
-                "headers": [*fields, *extra],
-            }
+        body = b"" if scope.get("method") == "HEAD" else opening + instance.encode() + closing
+        return (
+            {"type": "http.response.start", "status": self.status, "headers": [*fields, *extra]},
+            {"type": "http.response.body", "body": body},
         )
-        await send({"type": "http.response.body", "body": b"" if scope.get("method") == "HEAD" else body})
 
 
 def _wanted(accept: bytes | None) -> str:

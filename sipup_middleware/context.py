@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from itertools import count
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sipup_middleware.store.handle import OpenStore
     from sipup_middleware.store.tags import TagSet
 
-__all__ = ("Context", "current", "enter")
+__all__ = ("Context", "begin", "current", "end", "enter", "request_id")
 
 _CURRENT: ContextVar[Context] = ContextVar("sipup")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -103,8 +103,7 @@ class Context:
     def request_id(self) -> str:
         """The trace id of a valid ``traceparent`` (W3C Trace Context), else 32 hex digits of its own."""
         if self._request_id is None:
-            given = _TRACEPARENT.fullmatch(header(self.scope, b"traceparent") or b"")
-            self._request_id = given[1].decode() if given and given[1].strip(b"0") else _ids.take()
+            self._request_id = request_id(self.scope)
         return self._request_id
 
 
@@ -128,6 +127,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_ids.renew)
 
 
+def request_id(scope: Scope) -> str:
+    """Return the id of a request that has no context to keep it: see `Context.request_id`."""
+    given = header(scope, b"traceparent")
+    if given and (read := _TRACEPARENT.fullmatch(given)) and read[1].strip(b"0"):
+        return read[1].decode()
+    return _ids.take()
+
+
 def current() -> Context:
     """Return the context of the request being served.
 
@@ -139,16 +146,25 @@ def current() -> Context:
         raise ConfigurationError("no request is being served by a layer of sipup_middleware here") from None
 
 
-async def enter(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve *app*, the outermost layer, with the request's only copy of *scope* and a new context in it."""
+def begin(scope: Scope) -> tuple[Scope, Token[Context]]:
+    """Return the request's only copy of *scope*, with a new context in it, and what `end` needs."""
     context = Context(scope)
     inner = {**scope, "sipup": context}
     state = scope.get("state")
     inner["state"] = {**state, "sipup": context} if state else {"sipup": context}
     if not scope.get("extensions"):
         inner["extensions"] = {}
-    token = _CURRENT.set(context)
+    return inner, _CURRENT.set(context)
+
+
+end = _CURRENT.reset
+"""Let the request's context be the current one no more."""
+
+
+async def enter(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve *app*, the outermost layer, with the request's only copy of *scope* and a new context in it."""
+    inner, token = begin(scope)
     try:
         await app(inner, receive, send)
     finally:
-        _CURRENT.reset(token)
+        end(token)

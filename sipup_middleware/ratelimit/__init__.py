@@ -30,7 +30,7 @@ are sliding windows, so that no client gets twice its quota around the turn of a
 ``gate``            networks that are let in or kept out
 ``balancer``        is there one that nobody named? ``detour``: what then holds
 ``policy``          what follows from what was counted: pure, no clock, no I/O
-``memory``          counting in this process: ``counters``, ``bans``
+``memory``          counting in this process: ``counters``, ``bans``; ``plain``: in one pass
 ``redis``           counting on Redis or Valkey, one of the ``scripts`` a request
 ``foreign``         counting on a storage of `limits`: ``foreign_windows``
 ``registered``      our memory as a storage of `limits`

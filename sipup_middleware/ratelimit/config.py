@@ -164,11 +164,12 @@ class RateLimit:
             telemetry=telemetry,
         )
         keyed = self._keyed(identity, telemetry)
+        plain = self._local.plain if self._is_plain else None
         return RateLimitMiddleware(
             app,
             opener=self,
             local=self._local if self.storage == MEMORY else None,
-            rules=RuleTable(keyed, self.exempt),
+            rules=RuleTable(keyed, self.exempt, plain=plain),
             detour=self._detour(keyed, telemetry),
             identity=identity,
             headers=QuotaHeaders(
@@ -210,6 +211,12 @@ class RateLimit:
         detour = Detour(RuleTable(rules, self.exempt, crowded=True), telemetry)
         telemetry.check(Check("ratelimit:client_ip", detour.check, critical=False))
         return detour
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether there is nothing to it but what the limits say."""
+        here = self.storage == MEMORY and self.mode == "enforce"
+        return here and self._gate is None and self.shed is None and self.backoff is None
 
     def _shedder(self, telemetry: Telemetry) -> Shedder | None:
         if self.shed is None:

@@ -12,14 +12,37 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from hashlib import blake2b
 from typing import Generic, Protocol, TypeVar
 
 from sipup_middleware.ratelimit.policy import Rule, faded, owed, until_drained, until_paid, wait
 
-__all__ = ("Counter", "Fixed", "Gcra", "Generations", "Key", "Moving", "Sliding", "counter_for")
+__all__ = (
+    "LONGEST",
+    "Counter",
+    "Fixed",
+    "Gcra",
+    "Generations",
+    "Key",
+    "Moving",
+    "Sliding",
+    "Turns",
+    "counter_for",
+    "short",
+)
+
+LONGEST = 64
+"""Characters of a client's name that are kept as they are."""
 
 Key = str | bytes
+"""A client's name; of a longer one, what `short` makes of it."""
+
 V = TypeVar("V")
+
+
+def short(name: str) -> bytes:
+    """Return the digest of a long name: bytes, so that no client's name can be another's digest."""
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class Counter(Protocol):
@@ -43,14 +66,24 @@ class Counter(Protocol):
     def __len__(self) -> int: ...
 
 
+class Turns:
+    """How often windows did anything else than count: what was made of their dicts is to be made anew."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Sliding:
     """The counts of the current window and of the one before."""
 
-    __slots__ = ("begins", "current", "ends", "limit", "period", "previous")
+    __slots__ = ("begins", "current", "ends", "limit", "period", "previous", "turns")
 
-    def __init__(self, period: int, limit: int) -> None:
+    def __init__(self, period: int, limit: int, turns: Turns | None = None) -> None:
         self.period = period
         self.limit = limit
+        self.turns = turns or Turns()
         self.clear()
 
     def __len__(self) -> int:
@@ -58,6 +91,7 @@ class Sliding:
 
     def clear(self) -> None:
         """Count everybody anew."""
+        self.turns.count += 1
         self.begins = self.ends = 0
         self.current: dict[Key, int] = {}
         self.previous: dict[Key, int] = {}
@@ -70,11 +104,13 @@ class Sliding:
             self._roll(adjacent=now < self.ends + self.period)
         else:  # the clock was set back: what was counted is counted
             self.previous = {}
+        self.turns.count += 1
         self.begins = now - now % self.period
         self.ends = self.begins + self.period
 
     def roll_early(self) -> None:
         """Forget the previous window: what a flood of clients costs is bounded."""
+        self.turns.count += 1
         self.previous, self.current = self.current, {}
 
     def look(self, rule: Rule, key: Key, now: int) -> tuple[int, int]:
@@ -95,6 +131,12 @@ class Sliding:
             self.roll_early()
         self.current[key] = count
 
+    def take_back(self, key: Key, units: int) -> None:
+        """Count what was just counted no more."""
+        count = self.current.pop(key, 0) - units
+        if count > 0:
+            self.current[key] = count
+
     def resets(self, rule: Rule, key: Key, now: int) -> int:  # noqa: ARG002 (the protocol's)
         """Return how long until the window ends."""
         self.turn(now)
@@ -102,6 +144,7 @@ class Sliding:
 
     def forget(self, key: Key) -> None:
         """Count a client anew."""
+        self.turns.count += 1
         self.current.pop(key, None)
         self.previous.pop(key, None)
 
@@ -313,6 +356,8 @@ _KINDS: dict[str, type[Sliding | Fixed | Gcra | Moving]] = {
 }
 
 
-def counter_for(rule: Rule, limit: int) -> Sliding | Fixed | Gcra | Moving:
+def counter_for(rule: Rule, limit: int, turns: Turns | None = None) -> Sliding | Fixed | Gcra | Moving:
     """Return a counter as the rule's strategy has it, for *limit* clients at a time."""
+    if rule.strategy == "sliding":
+        return Sliding(rule.period, limit, turns)
     return _KINDS[rule.strategy](rule.period, limit)

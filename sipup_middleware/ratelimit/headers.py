@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from typing import Literal
+
+from starlette.types import Message, Send
 
 from sipup_middleware.asgi import Headers
 from sipup_middleware.ratelimit.policy import Decision, Rule
@@ -18,7 +20,8 @@ _LEGACY = frozenset({b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelim
 _KNOWN = 8192
 """Answers that are kept, as long as they are the same."""
 
-_LENGTHS = frozenset(map(len, _DRAFT | _LEGACY))
+_OURS = _DRAFT | _LEGACY
+_LENGTHS = frozenset(map(len, _OURS))
 
 
 class QuotaHeaders:
@@ -29,39 +32,55 @@ class QuotaHeaders:
         self.on = style != "off"
         self._draft = "draft-10" in style
         self._legacy = "legacy" in style
-        self._amounts = {rule.name: rule.amount for rule in rules}
-        self._known: dict[tuple[bytes, str, int, int, int], Headers] = {}
+        self._amounts = {rule.name: b"%d" % rule.amount for rule in rules}
+        self._tightest = {
+            rule.name: b'"%b";r=%%d;t=%%d' % rule.name.replace("%", "%%").encode() for rule in rules
+        }
+        self._known: dict[tuple[bytes, Decision], Headers] = {}
+        self._refused: dict[tuple[bytes, Decision], Headers] = {}
 
-    def add_to(
-        self,
-        given: Iterable[tuple[bytes, bytes]],
-        policy: bytes,
-        decision: Decision,
-        asks: Sequence[Ask] = (),
-    ) -> Headers:
-        """Return the response's headers and ours; where the handler tells a quota of its own, that stands.
+    def telling(self, send: Send, policy: bytes, decision: Decision, asks: Sequence[Ask] = ()) -> Send:
+        """Wrap *send* so that the response tells the quota; one that the handler tells itself stands.
 
         *asks* know the amount of a rule whose rate depends on the request.
         """
-        headers = list(given)
-        draft, legacy = self._draft, self._legacy
-        for name, _ in headers:
-            if len(name) in _LENGTHS:
-                lower = name.lower()
-                draft = draft and lower not in _DRAFT
-                legacy = legacy and lower not in _LEGACY
-        if draft is not self._draft or legacy is not self._legacy or decision[1] in self._dynamic:
-            headers += self._fields(policy, decision, asks, draft=draft, legacy=legacy)
-            return headers
-        # At any second most clients whose window ends together have the same few numbers left.
-        key = policy, decision[1], decision[2], decision[3], decision[4]
-        known = self._known.get(key)
+
+        def send_with_quota(message: Message) -> Awaitable[None]:  # not a coroutine: one less a message
+            if message["type"] != "http.response.start":
+                return send(message)
+            headers = list(message.get("headers", ()))
+            for name, _ in headers:
+                if len(name) in _LENGTHS and name.lower() in _OURS:
+                    headers += self._missing(headers, policy, decision, asks)
+                    return send({**message, "headers": headers})
+            # At any second most clients whose window ends together have the same few numbers left.
+            known = self._known.get((policy, decision))
+            headers += self._told(policy, decision, asks) if known is None else known
+            return send({**message, "headers": headers})
+
+        return send_with_quota
+
+    def refused(self, policy: bytes, decision: Decision, asks: Sequence[Ask]) -> Headers:
+        """Return Retry-After, and what else a client is told whose quota is used up; to be copied."""
+        known = self._refused.get((policy, decision))
         if known is None:
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            known = self._known[key] = self._fields(policy, decision, asks, draft=draft, legacy=legacy)
-        headers += known
-        return headers
+            known = [(b"retry-after", b"%d" % decision.reset)]
+            known += self._fields(policy, decision, asks, draft=self._draft, legacy=self._legacy)
+            if decision.rule not in self._dynamic:
+                _keep(self._refused, (policy, decision), known)
+        return known
+
+    def _told(self, policy: bytes, decision: Decision, asks: Sequence[Ask]) -> Headers:
+        known = self._fields(policy, decision, asks, draft=self._draft, legacy=self._legacy)
+        if decision.rule not in self._dynamic:
+            _keep(self._known, (policy, decision), known)
+        return known
+
+    def _missing(self, given: Headers, policy: bytes, decision: Decision, asks: Sequence[Ask]) -> Headers:
+        """Return the style of which the handler tells nothing."""
+        names = {name.lower() for name, _ in given}
+        draft, legacy = self._draft and not names & _DRAFT, self._legacy and not names & _LEGACY
+        return self._fields(policy, decision, asks, draft=draft, legacy=legacy)
 
     def _fields(
         self, policy: bytes, decision: Decision, asks: Sequence[Ask], *, draft: bool, legacy: bool
@@ -69,19 +88,25 @@ class QuotaHeaders:
         _, rule, remaining, reset, reset_at, *_ = decision
         fields = []
         if draft:
-            fields += [
+            fields = [
                 (b"ratelimit-policy", policy),
-                (b"ratelimit", b'"%b";r=%d;t=%d' % (rule.encode(), remaining, reset)),
+                (b"ratelimit", self._tightest[rule] % (remaining, reset)),
             ]
         if legacy:
+            amount = self._amount(rule, asks) if rule in self._dynamic else self._amounts[rule]
             fields += [
-                (b"x-ratelimit-limit", b"%d" % self._amount(rule, asks)),
+                (b"x-ratelimit-limit", amount),
                 (b"x-ratelimit-remaining", b"%d" % remaining),
                 (b"x-ratelimit-reset", b"%d" % reset_at),
             ]
         return fields
 
-    def _amount(self, name: str, asks: Sequence[Ask]) -> int:
-        if name in self._dynamic:
-            return next(rule.amount for rule, _ in asks if rule.name == name)
-        return self._amounts[name]
+    @staticmethod
+    def _amount(name: str, asks: Sequence[Ask]) -> bytes:
+        return next(b"%d" % rule.amount for rule, _ in asks if rule.name == name)
+
+
+def _keep(known: dict[tuple[bytes, Decision], Headers], key: tuple[bytes, Decision], fields: Headers) -> None:
+    if len(known) >= _KNOWN:
+        known.clear()
+    known[key] = fields

@@ -78,9 +78,9 @@ class Identity:
 
     def ip(self, scope: Scope) -> str:
         """Return the address that a request is counted by."""
-        client = scope.get("client")
+        client: tuple[str, int] | None = scope.get("client")
         if self._direct and client and ":" not in (host := client[0]) and host > "0":  # as in ClientIP
-            return cast("str", host)
+            return host
         name = self._client_ip(scope)
         if name == UNKNOWN and not self._warned:
             self._warned = True

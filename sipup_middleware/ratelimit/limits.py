@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import NamedTuple
 
 from sipup_middleware.breaker import Breaker
 from sipup_middleware.errors import ConfigurationError, StoreUnavailable
@@ -13,6 +13,7 @@ from sipup_middleware.ratelimit.denied import DenyCache
 from sipup_middleware.ratelimit.keys import Identity
 from sipup_middleware.ratelimit.limit import OnOutage
 from sipup_middleware.ratelimit.memory import MemoryLimiter
+from sipup_middleware.ratelimit.plain import PlainLimits
 from sipup_middleware.ratelimit.policy import UNAVAILABLE, Decision, Rule
 from sipup_middleware.ratelimit.rules import Ask
 from sipup_middleware.telemetry import BackendLost, BackendRestored, Fact, Reading
@@ -20,7 +21,6 @@ from sipup_middleware.telemetry import BackendLost, BackendRestored, Fact, Readi
 __all__ = ("Emit", "Limits", "RequestLimits")
 
 Emit = Callable[[Fact], object]
-T = TypeVar("T")
 
 
 class Limits:
@@ -179,34 +179,42 @@ class Limits:
         return self._local.decide(counted) if counted else None
 
 
-class RequestLimits:
+class RequestLimits(NamedTuple):  # made for each request: an __init__ would take three times as long
     """``request.state.sipup.limits``: what was decided on this request, and what to ask about its client."""
 
-    __slots__ = ("_asks", "_limits_of", "decision", "identity")
+    identity: Identity
+    """Who is asking, as this layer sees it."""
 
-    def __init__(
-        self,
-        identity: Identity,
-        decision: Decision | None = None,
-        asks: Sequence[Ask] = (),
-        limits_of: Callable[[], Limits] | None = None,
-    ) -> None:
-        self.identity = identity
-        """Who is asking, as this layer sees it."""
+    decision: Decision | None = None
+    """None where no rule applied: exempt, a preflight, or let through in an outage."""
 
-        self.decision = decision
-        """None where no rule applied: exempt, a preflight, or let through in an outage."""
+    limits_of: Callable[[], Limits] | None = None
+    """Gives the open limiter."""
 
-        self._asks = asks
-        self._limits_of = limits_of
+    given: Sequence[Ask] = ()
+    """Whom each of the request's rules counts it against."""
+
+    plain: PlainLimits | None = None
+    """What counted the request, in place of *given*."""
+
+    names: Sequence[str | None] = ()
+    """What it was told of the client."""
+
+    @property
+    def asks(self) -> Sequence[Ask]:
+        """Whom each of the request's rules counts it against."""
+        return self.given if self.plain is None else self.plain.asks(self.names)
+
+    def __repr__(self) -> str:
+        return f"RequestLimits({self.decision})"  # and not who is asking
 
     async def peek(self) -> Mapping[str, Decision]:
         """Return what the client has left of each of the request's limits, by name."""
-        return {rule.name: await self._limits.peek(rule, name) for rule, name in self._asks}
+        return {rule.name: await self._limits.peek(rule, name) for rule, name in self.asks}
 
     async def reset(self) -> None:
         """Forget what the client has used of the request's limits."""
-        for rule, name in self._asks:
+        for rule, name in self.asks:
             await self._limits.reset(rule, name)
 
     async def ban(self, seconds: float, *, who: str = "ip") -> None:
@@ -219,12 +227,12 @@ class RequestLimits:
 
     @property
     def _limits(self) -> Limits:
-        if self._limits_of is None:
+        if self.limits_of is None:
             raise ConfigurationError("no limit applies to this request")
-        return self._limits_of()
+        return self.limits_of()
 
     def _client(self, who: str) -> str:
-        for rule, name in self._asks:
+        for rule, name in self.asks:
             if rule.who == who:
                 return name
         raise ConfigurationError(f"no limit of this request counts by {who!r}")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sipup_middleware.context import Context, enter
+from sipup_middleware.context import begin, end, enter
 from sipup_middleware.lifespan import run_lifespan
 from sipup_middleware.ratelimit.detour import Detour
 from sipup_middleware.ratelimit.gate import Gate
@@ -37,6 +37,9 @@ from sipup_middleware.ratelimit.watch import Watch
 from sipup_middleware.telemetry import ClientBanned, RequestRefused, Telemetry
 
 __all__ = ("Opener", "RateLimitMiddleware")
+
+
+_made = tuple.__new__  # a third of the time that the keywords of a NamedTuple take
 
 
 class Opener(Protocol):
@@ -97,17 +100,43 @@ class RateLimitMiddleware:
         self._told = Told()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
+        """Serve one connection; who is refused at once needs no context."""
         if scope["type"] not in {"http", "websocket"}:
             return await self._pass(scope, receive, send)
-        context: Context | None = scope.get("sipup")
-        if context is None:
-            return await enter(self, scope, receive, send)
-
-        context.limits = self._undecided  # a key may ask who is asking
+        if known := "sipup" in scope:
+            scope["sipup"].limits = self._undecided  # a key may ask who is asking
         selection = self._select(scope)
-        verdict = None if selection is None or self._gate is None else self._gate.judge(scope)
-        if selection is None or verdict == "allow":
+        plain = None if selection is None or self._trial.left else selection.plain
+        if selection is None or plain is None or scope["type"] == "websocket" or not (known or plain.direct):
+            judge = partial(self._judge, selection)
+            return await (judge if known else partial(enter, judge))(scope, receive, send)
+        names: list[str | None] = []
+        decision = plain.decide(scope, names)
+        if decision is not None and not decision[0]:
+            asks = plain.asks(names) if names else ()
+            return await self._refuse(scope, receive, send, selection=selection, asks=asks, decision=decision)
+        limits = _made(RequestLimits, (self._identity, decision, self._handle, (), plain, names))
+        if decision is not None:
+            self._allowed.add()
+            if self._headers.on:
+                send = self._headers.telling(send, selection.policy, decision)
+        if known:
+            scope["sipup"].limits = limits
+            return await self.app(scope, receive, send)
+        scope, token = begin(scope)
+        scope["sipup"].limits = limits
+        try:
+            return await self.app(scope, receive, send)
+        finally:
+            end(token)
+
+    async def _judge(self, selection: Selection | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask who is kept out, and whom each rule counts the request against."""
+        scope["sipup"].limits = self._undecided
+        if selection is None:
+            return await self.app(scope, receive, send)
+        verdict = None if self._gate is None else self._gate.judge(scope)
+        if verdict == "allow":
             return await self.app(scope, receive, send)
         if verdict == "deny":
             (self._shadowed if self._shadow else self._denied).add()
@@ -116,8 +145,8 @@ class RateLimitMiddleware:
         asks = selection.ask(scope)
         if self._trial.left:
             self._trial.saw(asks)
-        serve = self._serve if self._shedder is None else self._serve_if_there_is_room
-        return await serve(selection, asks, scope, receive, send)
+        count = self._count if self._shedder is None else self._count_if_there_is_room
+        return await count(selection, asks, scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -128,7 +157,7 @@ class RateLimitMiddleware:
         detour = self._detour
         return (self._rules if detour is None or not detour.sees(scope) else detour.rules).select(scope)
 
-    async def _serve(  # noqa: C901, PLR0913 (the hot path: a request, and what is known of it)
+    async def _count(  # noqa: C901, PLR0913 (the hot path: a request, and what is known of it)
         self,
         selection: Selection,
         asks: Sequence[Ask],
@@ -147,42 +176,40 @@ class RateLimitMiddleware:
         if decision is None:
             app = self.app if scope["type"] == "http" else partial(self._converse, asks)
             return await app(scope, receive, send)
-        scope["sipup"].limits = RequestLimits(self._identity, decision, asks, self._handle)
+        scope["sipup"].limits = RequestLimits(self._identity, decision, self._handle, asks)
         if decision.shadowed or (self._shadow and not decision.allowed):
             self._shadowed.add()
         if not decision.allowed and not self._shadow:
             if slot is not None:
                 slot.forgo()
-            policy = selection.policy_of(asks)
-            return await self._refuse(scope, receive, send, policy=policy, asks=asks, decision=decision)
+            return await self._refuse(scope, receive, send, selection=selection, asks=asks, decision=decision)
         self._allowed.add()
         if scope["type"] == "websocket":
             return await self._converse(asks, scope, receive, send)
         if self._headers.on and decision.rule:
-            send = self._telling(send, selection.policy_of(asks), decision, asks)
+            send = self._headers.telling(send, selection.policy_of(asks), decision, asks)
         app = self._watched(asks, decision) if selection.watches or self._watch.strikes else self.app
         return await app(scope, receive, send)
 
-    async def _serve_if_there_is_room(
+    async def _count_if_there_is_room(
         self, selection: Selection, asks: Sequence[Ask], scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Refuse who was refused a moment ago, then those for whom there is no room; serve the others."""
         assert self._shedder is not None  # noqa: S101 (asked by the caller)
         enforced = asks and self._local is None and not self._shadow
         if enforced and (denied := self._opener.handle().denied(asks)) is not None:
-            policy = selection.policy_of(asks)
-            return await self._refuse(scope, receive, send, policy=policy, asks=asks, decision=denied)
+            return await self._refuse(scope, receive, send, selection=selection, asks=asks, decision=denied)
         client = scope["sipup"].request_id if selection.crowded else self._identity.ip(scope)
         priority = 0 if self._priority is None else self._priority(scope)
         kind: Kind = "websocket" if scope["type"] == "websocket" else "request"
         ticket = await self._shedder.enter(client, priority, kind=kind)
         if isinstance(ticket, Shed):
             if self._shadow:
-                return await self._serve(selection, asks, scope, receive, send)
+                return await self._count(selection, asks, scope, receive, send)
             return await refuse(REDUCED_CAPACITY, scope, receive, send)
         slot = Slot(ticket, send, self._clock)
         try:
-            return await self._serve(selection, asks, scope, receive, slot.send, slot=slot)
+            return await self._count(selection, asks, scope, receive, slot.send, slot=slot)
         finally:
             slot.leave()
 
@@ -244,36 +271,26 @@ class RateLimitMiddleware:
         talk = Talk(receive, send, admits)
         return await self.app(scope, talk.receive, talk.send)
 
-    def _telling(self, send: Send, policy: bytes, decision: Decision, asks: Sequence[Ask]) -> Send:
-        """Wrap *send* so that the response tells the client's quota."""
-        add_to = self._headers.add_to
-
-        def send_with_quota(message: Message) -> Awaitable[None]:  # not a coroutine: one less a message
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": add_to(message.get("headers", ()), policy, decision, asks)}
-            return send(message)
-
-        return send_with_quota
-
-    async def _refuse(  # noqa: PLR0913 (a request, and why)
+    def _refuse(  # noqa: PLR0913 (a request, and why)
         self,
         scope: Scope,
         receive: Receive,
         send: Send,
         *,
-        policy: bytes,
+        selection: Selection,
         asks: Sequence[Ask],
         decision: Decision,
-    ) -> None:
+    ) -> Awaitable[None]:
         (self._banned if decision.banned else self._limited).add()
         if decision is UNAVAILABLE:
-            return await refuse(NOBODY_COUNTS, scope, receive, send)
-        self._tell(asks, decision)
-        extra = [(b"retry-after", b"%d" % decision.reset)]
+            return refuse(NOBODY_COUNTS, scope, receive, send)
+        if asks:
+            self._tell(asks, decision)
         if decision.banned:
-            return await refuse(ABNORMAL_USAGE, scope, receive, send, extra=extra)
-        extra = self._headers.add_to(extra, policy, decision, asks)
-        return await refuse(QUOTA_EXCEEDED, scope, receive, send, extra=extra)
+            extra = [(b"retry-after", b"%d" % decision.reset)]
+            return refuse(ABNORMAL_USAGE, scope, receive, send, extra=extra)
+        extra = self._headers.refused(selection.policy_of(asks), decision, asks)
+        return refuse(QUOTA_EXCEEDED, scope, receive, send, extra=extra)
 
     def _tell(self, asks: Sequence[Ask], decision: Decision) -> None:
         """Emit the refusal, and the ban that it is due to: once until it is over."""

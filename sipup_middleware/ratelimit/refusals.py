@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from sipup_middleware.asgi import Problem
+from sipup_middleware.context import request_id
 from sipup_middleware.ratelimit.unread import is_unread, reading
 
 __all__ = (
@@ -57,16 +58,15 @@ async def refuse(
     extra: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
     """Answer with *problem*; a websocket's handshake too, where the server lets us, else it is closed."""
-    instance = scope["sipup"].request_id
+    instance = scope["sipup"].request_id if "sipup" in scope else request_id(scope)
+    start, body = problem.messages(scope, instance=instance, extra=extra)
     if scope["type"] == "http":
         if is_unread(scope):
             send = reading(receive, send)
-        return await problem.send(scope, send, instance=instance, extra=extra)
+        await send(start)
+        return await send(body)
     await receive()  # the handshake that is refused
     if _RESPONSE not in (scope.get("extensions") or {}):
         return await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER, "reason": problem.title})
-
-    async def send_as_handshake(message: Message) -> None:
-        await send({**message, "type": message["type"].replace("http.response", _RESPONSE)})
-
-    return await problem.send(scope, send_as_handshake, instance=instance, extra=extra)
+    await send({**start, "type": f"{_RESPONSE}.start"})
+    return await send({**body, "type": f"{_RESPONSE}.body"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.types import Scope
 
@@ -12,13 +13,22 @@ from sipup_middleware.ratelimit.keys import Key
 from sipup_middleware.ratelimit.paths import PathTable, is_within
 from sipup_middleware.ratelimit.policy import Rule
 
-__all__ = ("Ask", "KeyedRule", "RuleTable", "Selection", "is_preflight")
+if TYPE_CHECKING:
+    from sipup_middleware.ratelimit.plain import PlainLimits
+
+__all__ = ("Ask", "Keyed", "KeyedRule", "Plain", "RuleTable", "Selection", "is_preflight")
 
 _MOST = 256
 """Policies that are kept of one selection whose rates depend on the request."""
 
 Ask = tuple[Rule, str]
 """A rule, and whom it counts."""
+
+Keyed = tuple[Rule, Key]
+"""A rule, and what tells whom it counts."""
+
+Plain = Callable[[Sequence[Keyed]], "PlainLimits | None"]
+"""Makes, where it can, one pass of some rules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +60,11 @@ class KeyedRule:
 class Selection:
     """The rules that some requests have in common."""
 
-    __slots__ = ("_pairs", "_policies", "_special", "crowded", "policy", "watches")
+    __slots__ = ("_pairs", "_policies", "_special", "crowded", "plain", "policy", "watches")
 
-    def __init__(self, rules: Sequence[KeyedRule], *, crowded: bool = False) -> None:
+    def __init__(
+        self, rules: Sequence[KeyedRule], *, crowded: bool = False, plain: Plain | None = None
+    ) -> None:
         self.crowded = crowded
         """Whether one address stands for many clients."""
         self._pairs = [(each.rule, each.key) for each in rules if each.plain]
@@ -60,6 +72,8 @@ class Selection:
         self._policies: dict[tuple[Rule, ...], bytes] = {}
         self.policy = _policy([each.rule for each in rules])
         """The value of RateLimit-Policy, where none of the rules depends on the request."""
+        self.plain = plain(self._pairs) if plain is not None and not self._special else None
+        """Counts all of them in one pass, where that can be done."""
         self.watches = any(each.rule.late for each in rules)
         """Whether a rule is counted by the response."""
 
@@ -92,9 +106,17 @@ def _policy(rules: Sequence[Rule]) -> bytes:
 class RuleTable:
     """Finds the `Selection` of a request; one whose path no pattern matches meets the rules without one."""
 
-    def __init__(self, rules: Sequence[KeyedRule], exempt: Sequence[str], *, crowded: bool = False) -> None:
+    def __init__(
+        self,
+        rules: Sequence[KeyedRule],
+        exempt: Sequence[str],
+        *,
+        crowded: bool = False,
+        plain: Plain | None = None,
+    ) -> None:
         self._rules = rules
         self._crowded = crowded
+        self._plain = plain
         self._free = Selection((), crowded=crowded)
         self._exempt = tuple(exempt)
         self._everywhere = sum(1 << index for index, each in enumerate(rules) if not each.paths)
@@ -126,7 +148,7 @@ class RuleTable:
         selection = self._selections.get(bits)
         if selection is None:
             chosen = [each for index, each in enumerate(self._rules) if bits >> index & 1]
-            selection = self._selections[bits] = Selection(chosen, crowded=self._crowded)
+            selection = self._selections[bits] = Selection(chosen, crowded=self._crowded, plain=self._plain)
         return selection
 
     def _allowed(self, method: str | None) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from sipup_middleware.errors import ConfigurationError
 from sipup_middleware.ratelimit import memory
 from sipup_middleware.ratelimit.backoff import Backoff
+from sipup_middleware.ratelimit.counters import Sliding
 from sipup_middleware.ratelimit.memory import MemoryLimiter, anchored
 from sipup_middleware.ratelimit.policy import Strategy
 from tests.ratelimit.doubles import Clock, rule
@@ -59,7 +58,9 @@ def test_long_names_are_kept_short() -> None:
 
     limiter.decide([(only, "x" * 10_000)])
 
-    assert max(map(len, limiter._plain["ip:60"].current)) == 16
+    window = limiter._counters["ip:60"]
+    assert isinstance(window, Sliding)
+    assert max(map(len, window.current)) == 16
 
 
 def test_the_clock_ignores_the_wall_clock_once_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,24 +108,6 @@ def test_the_banned_are_bounded_too() -> None:
     assert limiter._bans is not None
     assert len(limiter._bans) <= 200
     assert limiter.banned_for("ip", "999") > 0
-
-
-def test_the_plain_path_is_taken_for_plain_rules_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, dark = rule((5, 60)), rule((5, 60), name="dark", shadow=True)
-    limiter = MemoryLimiter([plain, dark], clock=Clock())
-    weighed: list[Any] = []
-
-    def look(asks: Any, now: int) -> list[Any]:
-        weighed.append(asks)
-        return []
-
-    monkeypatch.setattr(limiter, "_look", look)
-
-    for _ in range(9):
-        limiter.decide([(plain, "a")])
-    limiter.decide([(plain, "a"), (dark, "a")])
-
-    assert weighed == [[(plain, "a"), (dark, "a")]]
 
 
 def test_a_request_that_meets_two_rules_of_one_counter_counts_there_once() -> None:
