@@ -5,6 +5,8 @@
 =============  =====================================================
 ``overhead``   what each layer and the whole stack add to a request
 ``ratelimit``  what rate limiting adds, and how that grows with the clients
+``cache``      what the response cache adds to a request, and what it spares the app
+``server``     what a real server answers from it, beside nginx and Varnish
 ``frame``      what every bench is: a question, cases, figures with aims
 ``timing``     how we time
 ``requests``   one ASGI request after the other, with no server

@@ -25,9 +25,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import orjson
 
-from bench.timing import Effort, Timing
+from bench.timing import Case as Timed
+from bench.timing import Effort, Timing, measure
 
-__all__ = ("Case", "Figure", "Findings", "as_text", "record", "run")
+__all__ = ("Case", "Figure", "Findings", "as_text", "measured", "record", "run")
 
 Case = Timing | str
 """A measured case, or the error of a peer that could not run."""
@@ -64,15 +65,28 @@ class Findings:
     figures: Iterable[Figure]
 
 
-def run(question: str, findings: Callable[[Effort], Findings], *, packages: Iterable[str] = ()) -> None:
-    """Serve the command line of a bench; *packages* are those whose versions the answer depends on."""
+async def measured(cases: Mapping[str, Timed | str], effort: Effort) -> dict[str, Case]:
+    """Time the cases that can run, in one run, and pass on the errors of the others."""
+    timings = await measure({name: case for name, case in cases.items() if not isinstance(case, str)}, effort)
+    return {name: case if isinstance(case, str) else timings[name] for name, case in cases.items()}
+
+
+def run(
+    question: str,
+    findings: Callable[[Effort], Findings],
+    *,
+    packages: Iterable[str] = (),
+    more: Mapping[str, object] | None = None,
+) -> None:
+    """Serve the command line of a bench; the answer depends on the versions of *packages*, and on *more*."""
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--quick", action="store_true", help="look for a shorter time: at most 45 s")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     asked = parser.parse_args()
     if not asked.json:
         print(question, flush=True)
-    answer = record(question, findings(_QUICK if asked.quick else _FULL), surroundings(packages))
+    around = {**surroundings(packages), **(more or {})}
+    answer = record(question, findings(_QUICK if asked.quick else _FULL), around)
     if asked.json:
         sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     else:

@@ -18,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from bench.frame import Case, Figure, Findings, run
+from bench.frame import Case, Figure, Findings, measured, run
 from bench.glue import bare, glued, wrapped
 from bench.requests import Requests, hello, one_path, other_paths
-from bench.timing import Effort, Timing, measure
+from bench.timing import Effort, Timing
 from sipup_middleware import (
     Database,
     Health,
@@ -129,11 +129,10 @@ async def timings(effort: Effort, clients: int, *, peers: bool) -> dict[str, Cas
     """Measure every case on the running loop, in one run."""
     requests = partial(Requests, clients=clients)
     cases = {**layer_cases(requests), **(peer_cases(requests) if peers else {})}
-    able = {name: case for name, case in cases.items() if isinstance(case, Requests)}
-    for case in able.values():
-        await case.meet()
-    measured = await measure(able, effort)
-    return {name: case if isinstance(case, str) else measured[name] for name, case in cases.items()}
+    for case in cases.values():
+        if isinstance(case, Requests):
+            await case.meet()
+    return await measured(cases, effort)
 
 
 def figures(cases: dict[str, Case], trio: dict[str, Case]) -> Iterator[Figure]:

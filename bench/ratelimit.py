@@ -35,9 +35,6 @@ QUESTION = (
 )
 SIZES = {"1": 1, "1k": 1_000, "20k": 20_000, "100k": 100_000, "1M": 1_000_000}
 PATIENCE, QUICK_PATIENCE = 30.0, 1.5
-A_LONG_LOOK = 30
-"""Rounds from which on a peer is waited for."""
-
 AIMS = {
     "added_us_20k": "<= 3",
     "flatness_1m": "<= 1.5",
@@ -111,7 +108,7 @@ def figures(memory: Memory, shared: Mapping[str, OnRedis | str]) -> Iterator[Fig
 def findings(effort: Effort, *, sizes: Mapping[str, int] = SIZES, patience: float | None = None) -> Findings:
     """Measure in this process, then on a Valkey of its own."""
     if patience is None:
-        patience = PATIENCE if effort.rounds >= A_LONG_LOOK else QUICK_PATIENCE
+        patience = PATIENCE if effort.is_long else QUICK_PATIENCE
     memory = anyio.run(in_memory, effort, sizes, patience, backend="asyncio")
     shared = on_redis(effort, clients=sizes["1k"])
     return Findings(

@@ -46,26 +46,35 @@ class Reply:
 class Requests:
     """A case: each call sends one GET to *app*, from the next of *clients*, for the next of *paths*."""
 
-    def __init__(
-        self, app: ASGIApp, *, paths: Iterable[str], clients: int, shows: tuple[bytes, bytes] | None = None
+    def __init__(  # noqa: PLR0913 (all that a case is)
+        self,
+        app: ASGIApp,
+        *,
+        paths: Iterable[str],
+        clients: int,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        status: int = 200,
+        shows: tuple[bytes, bytes] | None = None,
     ) -> None:
         self._app = app
         self._paths = iter(paths)
         self._clients = clients
         self._client = cycle([(f"10.0.{n >> 8}.{n & 255}", 40000) for n in range(clients)])
+        self._headers = [*_HEADERS, *headers]
+        self._status = status
         self._shows = shows
 
     async def __call__(self) -> None:
         """Send one request and discard the reply."""
-        await self._app(_scope(next(self._paths), next(self._client)), _receive, _discard)
+        await self._app(_scope(next(self._paths), self._headers, next(self._client)), _receive, _discard)
 
     async def meet(self) -> None:
-        """Let each client ask once; then see that the case does what its name says: *shows* is a header."""
+        """Let each client ask once; then see that the answer has this *status* and *shows* this header."""
         for _ in range(self._clients):
             await self()
         reply = Reply()
-        await self._app(_scope(next(self._paths), next(self._client)), _receive, reply.send)
-        assert reply.status == 200, f"answered {reply.status}"  # noqa: PLR2004 (OK)
+        await self._app(_scope(next(self._paths), self._headers, next(self._client)), _receive, reply.send)
+        assert reply.status == self._status, f"answered {reply.status}"
         if self._shows is not None:
             name, value = self._shows
             assert value in reply.headers.get(name, b""), f"no {value!r} in {name!r}"
@@ -81,7 +90,7 @@ def other_paths(prefix: str) -> Iterable[str]:
     return (f"{prefix}/{number}" for number in count())
 
 
-def _scope(path: str, client: tuple[str, int]) -> Scope:
+def _scope(path: str, headers: list[tuple[bytes, bytes]], client: tuple[str, int]) -> Scope:
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -92,7 +101,7 @@ def _scope(path: str, client: tuple[str, int]) -> Scope:
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": _HEADERS.copy(),
+        "headers": headers.copy(),
         "client": client,
         "server": ("127.0.0.1", 8000),
         "state": {},

@@ -12,6 +12,7 @@ from time import perf_counter
 __all__ = ("Case", "Effort", "Timing", "measure", "quiet")
 
 Case = Callable[[], Awaitable[object]]
+_MANY = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ class Effort:
     rounds: int
     turn: float
     """Seconds that one case has in one round."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether what is slow is waited for."""
+        return self.rounds >= _MANY
 
 
 async def measure(cases: Mapping[str, Case], effort: Effort) -> dict[str, Timing]:
