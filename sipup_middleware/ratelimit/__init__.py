@@ -31,7 +31,8 @@ are sliding windows, so that no client gets twice its quota around the turn of a
 ``balancer``        is there one that nobody named? ``detour``: what then holds
 ``policy``          what follows from what was counted: pure, no clock, no I/O
 ``memory``          counting in this process: ``counters``, ``bans``; ``plain``: in one pass
-``redis``           counting on Redis or Valkey, one of the ``scripts`` a request
+``redis``           counting on Redis or Valkey, one of the ``scripts`` a request: ``questions``
+``line``            the connection to it, that all requests share; ``wire``: what crosses it
 ``foreign``         counting on a storage of `limits`: ``foreign_windows``
 ``registered``      our memory as a storage of `limits`
 ``backend``         the language of rates, and which limiter counts
@@ -41,7 +42,7 @@ are sliding windows, so that no client gets twice its quota around the turn of a
 ``shed``            `LoadShed`; ``shedder``: who comes in, ``adaptive``: how many, ``slots``
 ``unread``          a refused request's body, for servers that need it read
 ``told``            what was told of whom; ``trial``: limits that count nobody
-``sockets``         what a client's websockets may send
+``sockets``         what a client's websockets may send, and what a handshake is answered
 ``headers``         what the client is told; ``refusals``: how it is refused
 ==================  ==========================================================
 """

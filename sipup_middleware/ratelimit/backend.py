@@ -40,8 +40,8 @@ class Remote(Protocol):
     async def reset(self, rule: Rule, name: str) -> None:
         """Count a client anew."""
 
-    async def strike(self, who: str, name: str) -> float:
-        """Hold something against a client; return the seconds of the ban that it led to, or 0."""
+    async def count_and_strike(self, asks: Iterable[tuple[Rule, str]], who: str, name: str) -> float:
+        """Do so, and hold it against a client; return the seconds of the ban that it led to, or 0."""
 
     async def ban(self, who: str, name: str, seconds: float) -> None:
         """Refuse a client whatever it asks."""

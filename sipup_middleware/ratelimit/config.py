@@ -193,7 +193,7 @@ class RateLimit:
                 rule=rule,
                 key=identity.bound(limit.key),
                 paths=limit.paths,
-                methods=limit.methods,
+                methods=(*limit.methods, "HEAD") if "GET" in limit.methods else limit.methods,
                 unless=limit.unless,
                 rate=None if isinstance(limit.rate, str) else DynamicRate(limit, rule.index, telemetry),
             )

@@ -57,8 +57,8 @@ class _Seen:
 class ForeignLimiter:
     """Counts in a storage. Raises `StoreUnavailable`, and nothing else, within *timeout* seconds.
 
-    The storage is used on *home* and stays open: it is closed by whoever made it. `strike`, `ban` and `unban`
-    are known to this process alone.
+    The storage is used on *home* and stays open: it is closed by whoever made it. Bans and what
+    leads to them are known to this process alone.
     """
 
     def __init__(  # noqa: PLR0913 (named, but for where and what)
@@ -119,8 +119,9 @@ class ForeignLimiter:
         """Count a client anew."""
         await self._call(self._windows[rule.strategy].clear, rule, _key(rule, name))
 
-    async def strike(self, who: str, name: str) -> float:
-        """Count a refusal that somebody else decided; return the seconds of the ban that it led to, or 0."""
+    async def count_and_strike(self, asks: Iterable[tuple[Rule, str]], who: str, name: str) -> float:
+        """Do so, and hold it against a client; return the seconds of the ban that it led to, or 0."""
+        await self.count(asks)
         return self._bans.strike(who, name)
 
     async def ban(self, who: str, name: str, seconds: float) -> None:

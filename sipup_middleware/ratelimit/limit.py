@@ -16,7 +16,15 @@ from sipup_middleware.ratelimit.keys import Key
 from sipup_middleware.ratelimit.paths import check_pattern
 from sipup_middleware.ratelimit.policy import Rule, Strategy
 
-__all__ = ("Limit", "OnOutage", "Rate")
+__all__ = ("MOST", "MOST_KEPT", "Limit", "OnOutage", "Rate")
+
+MOST = 10**12
+"""Units of a rate, and milliseconds: 31 years."""
+
+MOST_KEPT = 10**6
+"""Units of a rate whose every request is kept."""
+
+_EXACT = 2**53
 
 Rate = str | Callable[[Scope], str | None]
 """``"100/minute"``, or a function that says so for each request; None = this request is free."""
@@ -44,7 +52,7 @@ class Limit:
     """Patterns such as ``/items/{id}`` that it is for, counted together; none = all paths."""
 
     methods: Sequence[str] = ()
-    """Methods that it is for; none = all. A websocket's handshake is a GET."""
+    """Methods that it is for; none = all. GET has HEAD with it, and a websocket's handshake is one."""
 
     cost: int = 1
     """Units that one request takes."""
@@ -97,14 +105,30 @@ class Limit:
         object.__setattr__(self, "methods", tuple(method.upper() for method in self.methods))
 
     def _check_rates(self) -> None:
+        if type(self.burst) is not int or self.burst < 0:
+            raise ConfigurationError(f"Limit.burst must be a number of at least 0, not {self.burst!r}")
         parse_rate(self.default, option="Limit.default")
         if self.messages is not None:
             parse_rate(self.messages, option="Limit.messages")
-        if type(self.burst) is not int or self.burst < 0:
-            raise ConfigurationError(f"Limit.burst must be a number of at least 0, not {self.burst!r}")
-        amount, _ = parse_rate(self.default if callable(self.rate) else self.rate)
+        told = (self.default, "Limit.default") if callable(self.rate) else (self.rate, "Limit.rate")
+        amount, _ = self._parse(*told)
         if type(self.cost) is not int or not 1 <= self.cost <= (self.burst or amount):
             raise ConfigurationError(f"Limit.cost must be 1 to what may be taken at once, not {self.cost!r}")
+
+    def _parse(self, rate: str, option: str = "Limit.rate") -> tuple[int, int]:
+        """Return amount and seconds, if every limiter can reckon with them exactly: Lua does so to 2**53."""
+        amount, seconds = parse_rate(rate, option=option)
+        period = seconds * 1000
+        if max(amount, period) > MOST:
+            raise ConfigurationError(f"{option} must be at most {MOST} units and milliseconds, not {rate!r}")
+        if self.strategy == "moving" and amount > MOST_KEPT:
+            raise ConfigurationError(f"{option} must be at most {MOST_KEPT} units for moving, not {rate!r}")
+        gcra = self.burst or self.strategy == "gcra"
+        if gcra and (2 * (self.burst or amount) + amount) * period > _EXACT:
+            raise ConfigurationError(
+                f"{option} and Limit.burst are too much for gcra in such a period: {rate!r}, {self.burst}"
+            )
+        return amount, seconds
 
     def _check_functions(self) -> None:
         for option in ("key", "rate", "count_when", "unless"):
@@ -134,7 +158,7 @@ class Limit:
 
     def rule(self, index: int, rate: str) -> Rule:
         """Return it as the limiters see it, at one *rate*. Raises `ConfigurationError` for nonsense."""
-        amount, seconds = parse_rate(rate)
+        amount, seconds = self._parse(rate)
         return Rule(
             index=index,
             name=self.name or "",

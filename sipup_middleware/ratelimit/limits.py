@@ -16,6 +16,7 @@ from sipup_middleware.ratelimit.memory import MemoryLimiter
 from sipup_middleware.ratelimit.plain import PlainLimits
 from sipup_middleware.ratelimit.policy import UNAVAILABLE, Decision, Rule
 from sipup_middleware.ratelimit.rules import Ask
+from sipup_middleware.ratelimit.watch import Struck
 from sipup_middleware.telemetry import BackendLost, BackendRestored, Fact, Reading
 
 __all__ = ("Emit", "Limits", "RequestLimits")
@@ -85,30 +86,28 @@ class Limits:
             self._remember(asks, decision)
         return decision
 
-    async def count(self, asks: Sequence[Ask], emit: Emit) -> None:
-        """Count what is counted by the response."""
-        if self._remote is None or not self._breaker.admits():
-            self._local.count(asks)
-            return
-        try:
-            await self._remote.count(asks)
-        except StoreUnavailable as error:
-            self._failed(error, emit)
-            self._local.count(asks)
-        else:
-            self._succeeded(emit)
+    async def answered(self, counted: Sequence[Ask], struck: Struck | None, emit: Emit) -> float:
+        """Count what a response counts for, and hold it against who is *struck*, in one step.
 
-    async def strike(self, who: str, name: str, emit: Emit) -> float:
-        """Hold a response against its client; return the seconds of the ban that it led to, or 0."""
+        Returns the seconds of the ban that it led to, or 0.
+        """
         if self._remote is None or not self._breaker.admits():
-            return self._local.strike(who, name)
+            return self._answered_here(counted, struck)
         try:
-            seconds = await self._remote.strike(who, name)
+            if struck is None:
+                seconds = 0.0
+                await self._remote.count(counted)
+            else:
+                seconds = await self._remote.count_and_strike(counted, *struck)
         except StoreUnavailable as error:
             self._failed(error, emit)
-            return self._local.strike(who, name)
+            return self._answered_here(counted, struck)
         self._succeeded(emit)
         return seconds
+
+    def _answered_here(self, counted: Sequence[Ask], struck: Struck | None) -> float:
+        self._local.count(counted)
+        return 0 if struck is None else self._local.strike(*struck)
 
     async def peek(self, rule: str | Rule, client: str) -> Decision:
         """Return what *client* has left of the limit *rule*, and count nothing. Raises `StoreUnavailable`."""

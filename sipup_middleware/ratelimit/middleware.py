@@ -30,7 +30,7 @@ from sipup_middleware.ratelimit.refusals import (
 from sipup_middleware.ratelimit.rules import Ask, RuleTable, Selection
 from sipup_middleware.ratelimit.shedder import Kind, Shed, Shedder
 from sipup_middleware.ratelimit.slots import Slot
-from sipup_middleware.ratelimit.sockets import MessageLimits, Talk
+from sipup_middleware.ratelimit.sockets import MessageLimits, Talk, status_of
 from sipup_middleware.ratelimit.told import Told
 from sipup_middleware.ratelimit.trial import Trial
 from sipup_middleware.ratelimit.watch import Watch
@@ -174,7 +174,7 @@ class RateLimitMiddleware:
         elif asks:
             decision = await self._opener.handle().decide(asks, self._emit)
         if decision is None:
-            app = self.app if scope["type"] == "http" else partial(self._converse, asks)
+            app = self.app if scope["type"] == "http" else partial(self._converse, self.app, asks)
             return await app(scope, receive, send)
         scope["sipup"].limits = RequestLimits(self._identity, decision, self._handle, asks)
         if decision.shadowed or (self._shadow and not decision.allowed):
@@ -184,11 +184,11 @@ class RateLimitMiddleware:
                 slot.forgo()
             return await self._refuse(scope, receive, send, selection=selection, asks=asks, decision=decision)
         self._allowed.add()
+        app = self._watched(asks, decision) if selection.watches or self._watch.strikes else self.app
         if scope["type"] == "websocket":
-            return await self._converse(asks, scope, receive, send)
+            return await self._converse(app, asks, scope, receive, send)
         if self._headers.on and decision.rule:
             send = self._headers.telling(send, selection.policy_of(asks), decision, asks)
-        app = self._watched(asks, decision) if selection.watches or self._watch.strikes else self.app
         return await app(scope, receive, send)
 
     async def _count_if_there_is_room(
@@ -224,9 +224,9 @@ class RateLimitMiddleware:
 
             async def send_and_count(message: Message) -> None:
                 nonlocal started
-                if message["type"] == "http.response.start":
+                if not started and (status := status_of(message)) is not None:
                     started = True
-                    await self._answered(asks, decision, message["status"])
+                    await self._answered(asks, decision, status)
                 await send(message)
 
             try:
@@ -239,15 +239,12 @@ class RateLimitMiddleware:
         return serve
 
     async def _answered(self, asks: Sequence[Ask], decision: Decision, status: int) -> None:
-        limits = self._opener.handle()
-        if counted := self._watch.counted(asks, status):
-            await limits.count(counted, self._emit)
-        if self._watch.is_strike(status):
-            for rule, name in asks:
-                if not rule.shadow:  # which bans nobody
-                    seconds = await limits.strike(rule.who, name, self._emit)
-                    return self._tell_ban(rule.who, name, decision, seconds)
-        return None
+        counted, struck = self._watch.counted(asks, status), self._watch.struck(asks, status)
+        if not counted and struck is None:
+            return
+        seconds = await self._opener.handle().answered(counted, struck, self._emit)
+        if struck is not None:
+            self._tell_ban(*struck, decision, seconds)
 
     def _tell_ban(self, who: str, name: str, decision: Decision, seconds: float) -> None:
         """Emit the ban that a response led to, if it did."""
@@ -256,11 +253,13 @@ class RateLimitMiddleware:
         if banned and self._told.is_new((who, name, True), now=now, until=now + ceil(seconds)):
             self._emit(ClientBanned(self._identity.alias(name), seconds))
 
-    async def _converse(self, asks: Sequence[Ask], scope: Scope, receive: Receive, send: Send) -> None:
+    async def _converse(
+        self, app: ASGIApp, asks: Sequence[Ask], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Serve a websocket, whose messages may have limits of their own."""
         budgets = self._messages.of(asks)
         if not budgets:
-            return await self.app(scope, receive, send)
+            return await app(scope, receive, send)
 
         def admits() -> bool:
             decision = self._messages.decide(budgets)
@@ -269,7 +268,7 @@ class RateLimitMiddleware:
             return decision.allowed
 
         talk = Talk(receive, send, admits)
-        return await self.app(scope, talk.receive, talk.send)
+        return await app(scope, talk.receive, talk.send)
 
     def _refuse(  # noqa: PLR0913 (a request, and why)
         self,

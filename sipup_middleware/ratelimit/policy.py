@@ -38,7 +38,7 @@ class Rule:
     name: str
     amount: int
     period: int
-    """Milliseconds, of whole seconds. Lua counts to 2**53: ``amount * period`` stays below."""
+    """Milliseconds, of whole seconds. `Limit` bounds it, and the amount, to what Lua reckons with exactly."""
 
     cost: int = 1
     """Units that one request takes: all there are, if it asks for more."""

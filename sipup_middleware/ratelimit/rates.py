@@ -9,7 +9,10 @@ from sipup_middleware.ratelimit.limit import Limit
 from sipup_middleware.ratelimit.policy import Rule
 from sipup_middleware.telemetry import LimitFellBack, Telemetry
 
-__all__ = ("DynamicRate",)
+__all__ = ("RECOVERED", "DynamicRate")
+
+RECOVERED = 100
+"""Rates told in a row after which a function no longer fails: one that fails for some is news once."""
 
 _MOST = 64
 """Different rates of one limit; a function that invents one a client would fill the memory."""
@@ -26,7 +29,7 @@ class DynamicRate:
         self._telemetry = telemetry
         self._default = limit.rule(index, limit.default)
         self._rules: dict[str, Rule] = {}
-        self._failing = False
+        self._to_recover = 0
 
     def __call__(self, scope: Scope) -> Rule | None:
         """Return the rule for this request; None = it is free."""
@@ -36,11 +39,12 @@ class DynamicRate:
                 return None
             rule = self._rules.get(rate) or self._learn(rate)
         except Exception as error:  # noqa: BLE001 (a plan that cannot be looked up must not fail the request)
-            if not self._failing:
-                self._failing = True
+            if not self._to_recover:
                 self._telemetry.emit(LimitFellBack(self._default.name, type(error).__name__))
+            self._to_recover = RECOVERED
             return self._default
-        self._failing = False
+        if self._to_recover:
+            self._to_recover -= 1
         return rule
 
     def _learn(self, rate: str) -> Rule:

@@ -9,31 +9,51 @@ all workers share one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Iterable, Sequence
 from random import random
-from typing import Any, cast
+from typing import Any
 
 from sipup_middleware.bridge import Home
 from sipup_middleware.errors import MissingExtra, StoreUnavailable
 from sipup_middleware.ratelimit.backoff import Backoff, milliseconds, swing
 from sipup_middleware.ratelimit.bans import no_backoff
 from sipup_middleware.ratelimit.policy import Decision, Rule
-from sipup_middleware.ratelimit.scripts import BAN, BANNED, COUNT, DECIDE, PEEK, STRIKE, Script
+from sipup_middleware.ratelimit.questions import (
+    Arg,
+    Decides,
+    client_key,
+    counter_key,
+    digest,
+    evaluating,
+    loading,
+    spec,
+    terms,
+)
+from sipup_middleware.ratelimit.scripts import (
+    BAN,
+    BANNED,
+    COUNT,
+    COUNT_AND_STRIKE,
+    DECIDE,
+    PEEK,
+    STRIKE,
+    Script,
+)
+from sipup_middleware.ratelimit.wire import Refusal, packed, word
 from sipup_middleware.redis_pool import redis_pool
 
 try:
-    from redis.asyncio import BlockingConnectionPool, Redis
-    from redis.exceptions import NoScriptError
+    from redis.asyncio import BlockingConnectionPool
+
+    from sipup_middleware.ratelimit.line import Client
 except ImportError as error:
     raise MissingExtra("ratelimit") from error
 
 __all__ = ("RedisLimiter", "check_url")
 
-_FLAGS = {(False, False): "e", (True, False): "s", (False, True): "l", (True, True): "b"}
 _NUMBERS = 5  # of a rule that is peeked at
 
-Args = list[str | int]
+_made = tuple.__new__  # a third of the time that the keywords of a NamedTuple take
 
 
 class RedisLimiter:
@@ -53,40 +73,40 @@ class RedisLimiter:
         self._home = home
         self._timeout = timeout
         self._clock = clock
-        self._pool = _pool(url, timeout)
-        self._client = Redis(connection_pool=self._pool)
+        self._client = Client(_pool(url, timeout))
         self._backoff = backoff
-        self._terms = "" if backoff is None else _terms(backoff)
+        self._terms = "" if backoff is None else terms(backoff)
         self._draw = draw
+        self._decides = Decides(bans=backoff is not None)
 
     async def decide(self, asks: Sequence[tuple[Rule, str]]) -> Decision:
         """Count one request against every rule, or against none if one refuses; *asks* is not empty.
 
         Late rules are looked at and not counted: that is for `count`.
         """
-        digests = {name: _digest(name) for _, name in asks}
-        keys = [_counter(rule, digests[name]) for rule, name in asks]
-        args: Args = [self._now(), len(keys)]
-        if self._backoff is None:
-            args += [_spec(rule) for rule, _ in asks]
-        else:
-            clients: dict[str, int] = {}
-            for rule, name in asks:
-                client = clients.setdefault(_client(rule.who, digests[name]), len(clients) + 1)
-                args.append(_spec(rule, client))
-            keys += clients
-            args.append(self._strike_terms(self._backoff))
-        reply = await self._run(DECIDE, keys, args)
+        swung = b"" if self._backoff is None else word(self._swung(self._backoff).encode())
+        command = self._decides.write(asks, word(str(self._now()).encode()), swung)
+        reply = await self._home.call(self._ask, command, DECIDE)
         allowed, at, remaining, reset, reset_at, banned, *shadowed = reply
-        rule_name = asks[at - 1][0].name if at else ""
-        names = tuple(asks[each - 1][0].name for each in shadowed)
-        return Decision(bool(allowed), rule_name, remaining, reset, reset_at, bool(banned), names)
+        rule = asks[at - 1][0].name if at else ""
+        names = tuple([asks[each - 1][0].name for each in shadowed]) if shadowed else ()
+        return _made(Decision, (allowed > 0, rule, remaining, reset, reset_at, banned > 0, names))
 
     async def count(self, asks: Iterable[tuple[Rule, str]]) -> None:
         """Count an answered request against the late rules among *asks*, whatever is left of them."""
         late = [ask for ask in asks if ask[0].late]
         if late:
             await self._each(COUNT, late)
+
+    async def count_and_strike(self, asks: Iterable[tuple[Rule, str]], who: str, name: str) -> float:
+        """Do so, and hold it against a client, in one command; return the seconds of its ban, or 0."""
+        late = [ask for ask in asks if ask[0].late]
+        if self._backoff is None:
+            await self.count(late)
+            return 0
+        script = COUNT_AND_STRIKE if late else STRIKE
+        struck = client_key(who, digest(name))
+        return float(await self._each(script, late, struck, self._swung(self._backoff))) / 1000
 
     async def peek(self, asks: Iterable[tuple[Rule, str]]) -> list[Decision]:
         """Return what each rule would say now, and what is left before it is asked; counts nothing."""
@@ -97,14 +117,7 @@ class RedisLimiter:
 
     async def reset(self, rule: Rule, name: str) -> None:
         """Count a client anew."""
-        await self._delete(_counter(rule, _digest(name)))
-
-    async def strike(self, who: str, name: str) -> float:
-        """Count a refusal that somebody else decided; return the seconds of the ban that it led to, or 0."""
-        if self._backoff is None:
-            return 0
-        terms = self._strike_terms(self._backoff)
-        return float(await self._run(STRIKE, [_client(who, _digest(name))], [self._now(), terms])) / 1000
+        await self._delete(counter_key(rule, digest(name)))
 
     async def ban(self, who: str, name: str, seconds: float) -> None:
         """Refuse a client whatever it asks, for *seconds* from now.
@@ -113,56 +126,57 @@ class RedisLimiter:
         """
         if self._backoff is None:
             raise no_backoff()
-        args: Args = [self._now(), milliseconds(seconds), milliseconds(self._backoff.forget)]
-        await self._run(BAN, [_client(who, _digest(name))], args)
+        lasting = milliseconds(seconds), milliseconds(self._backoff.forget)
+        await self._run(BAN, [client_key(who, digest(name))], [self._now(), *lasting])
 
     async def unban(self, who: str, name: str) -> None:
         """Forget a client's ban and what led to it."""
-        await self._delete(_client(who, _digest(name)))
+        await self._delete(client_key(who, digest(name)))
 
     async def banned_for(self, who: str, name: str) -> float:
         """Return the seconds that a client is still banned; 0 = it is not."""
-        return float(await self._run(BANNED, [_client(who, _digest(name))], [self._now()])) / 1000
+        return float(await self._run(BANNED, [client_key(who, digest(name))], [self._now()])) / 1000
 
     async def ping(self) -> None:
         """Ask the server whether it answers, and make the script known to it."""
-        await self._home.call(self._in_time, self._load)
+        await self._home.call(self._ask, loading(DECIDE))
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._home.call(self._pool.disconnect)
+        await self._home.call(self._client.aclose)
 
-    def _now(self) -> str | int:
+    def _now(self) -> Arg:
         return "" if self._clock is None else milliseconds(self._clock())
 
-    def _strike_terms(self, backoff: Backoff) -> str:
+    def _swung(self, backoff: Backoff) -> str:
         return f"{self._terms}:{swing(backoff, self._draw())!r}"
 
-    async def _each(self, script: Script, asks: Sequence[tuple[Rule, str]]) -> Any:  # noqa: ANN401 (the script's reply)
-        keys = [_counter(rule, _digest(name)) for rule, name in asks]
-        return await self._run(script, keys, [self._now(), *(_spec(rule) for rule, _ in asks)])
+    async def _each(self, script: Script, asks: Sequence[tuple[Rule, str]], *struck: str) -> Any:  # noqa: ANN401 (the script's reply)
+        """Run *script* with the rules of *asks*; *struck* are a client's key and the terms of its ban."""
+        keys = [*(counter_key(rule, digest(name)) for rule, name in asks), *struck[:1]]
+        return await self._run(script, keys, [self._now(), *(spec(rule) for rule, _ in asks), *struck[1:]])
 
-    async def _run(self, script: Script, keys: list[str], args: Args) -> Any:  # noqa: ANN401 (the script's reply)
-        return await self._home.call(self._in_time, self._evaluate, script, keys, args)
+    async def _run(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:  # noqa: ANN401 (the script's reply)
+        return await self._home.call(self._ask, evaluating(script, keys, args), script)
 
     async def _delete(self, key: str) -> None:
-        await self._home.call(self._in_time, self._client.delete, key)
+        await self._home.call(self._ask, packed("DEL", key))
 
-    async def _in_time(self, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 (the script's reply)
+    async def _ask(self, command: bytes, script: Script | None = None) -> Any:  # noqa: ANN401 (the server's answer)
+        """Send a command; a server that does not know its *script* is given that, and asked once more."""
+        deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            async with asyncio.timeout(self._timeout):
-                return await function(*args)
+            try:
+                return await self._client.ask(command, deadline)
+            except Refusal as refusal:
+                if script is None or refusal.code != "NOSCRIPT":
+                    raise
+            await self._client.ask(loading(script), deadline)
+            return await self._client.ask(command, deadline)
+        except Refusal as refusal:
+            raise StoreUnavailable(refusal.code) from None
         except Exception as error:  # noqa: BLE001 (whatever a client library raises, the server did not answer)
             raise StoreUnavailable(type(error).__name__) from None
-
-    async def _evaluate(self, script: Script, keys: list[str], args: Args) -> Any:  # noqa: ANN401 (the script's reply)
-        try:
-            return await cast("Awaitable[Any]", self._client.evalsha(script.sha, len(keys), *keys, *args))
-        except NoScriptError:  # never seen by this server, or not since it was started
-            return await cast("Awaitable[Any]", self._client.eval(script.text, len(keys), *keys, *args))
-
-    async def _load(self) -> None:
-        await self._client.script_load(DECIDE.text)
 
 
 def check_url(url: str) -> None:
@@ -172,30 +186,3 @@ def check_url(url: str) -> None:
 
 def _pool(url: str, timeout: float) -> BlockingConnectionPool:
     return redis_pool(url, timeout=timeout, option="RateLimit.storage", extra="ratelimit")
-
-
-def _counter(rule: Rule, digest: str) -> str:
-    return f"sip:1:l:{rule.counter}:{digest}"
-
-
-def _client(who: str, digest: str) -> str:
-    return f"sip:1:l:!{who}:{digest}"
-
-
-def _spec(rule: Rule, client: int = 0) -> str:
-    """Return *rule* as the scripts read it; *client* is whose ban it meets."""
-    flag = _FLAGS[rule.shadow, rule.late]
-    return f"{rule.strategy[0]}:{rule.amount}:{rule.period}:{rule.cost}:{rule.most}:{flag}:{client}"
-
-
-def _terms(backoff: Backoff) -> str:
-    """Return *backoff* as the scripts read it, but for the `swing`."""
-    within, base, longest, forget = map(
-        milliseconds, (backoff.within, backoff.base, backoff.max, backoff.forget)
-    )
-    return f"{backoff.after}:{within}:{base}:{float(backoff.factor)!r}:{longest}:{forget}"
-
-
-def _digest(name: str) -> str:
-    """Bounded, and the same in every worker; no client's name reaches the server."""
-    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -43,8 +43,8 @@ REDUCED_CAPACITY = Problem(
 NOBODY_COUNTS = Problem(status=503, title="Service Unavailable", headers=((b"retry-after", b"1"),))
 FORBIDDEN = Problem(status=403, title="Forbidden", detail="Requests from this network are not served.")
 
-_TRY_AGAIN_LATER = 1013
-"""IANA's registry of websocket close codes."""
+_POLICY_VIOLATION, _TRY_AGAIN_LATER = 1008, 1013
+"""RFC 6455, section 7.4.1, and IANA's registry of websocket close codes."""
 
 _RESPONSE = "websocket.http.response"
 
@@ -67,6 +67,7 @@ async def refuse(
         return await send(body)
     await receive()  # the handshake that is refused
     if _RESPONSE not in (scope.get("extensions") or {}):
-        return await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER, "reason": problem.title})
+        code = _POLICY_VIOLATION if problem is FORBIDDEN else _TRY_AGAIN_LATER
+        return await send({"type": "websocket.close", "code": code, "reason": problem.title})
     await send({**start, "type": f"{_RESPONSE}.start"})
     return await send({**body, "type": f"{_RESPONSE}.body"})

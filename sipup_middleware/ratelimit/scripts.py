@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from hashlib import sha1
 
-__all__ = ("BAN", "BANNED", "COUNT", "DECIDE", "PEEK", "STRIKE", "Script")
+__all__ = ("BAN", "BANNED", "COUNT", "COUNT_AND_STRIKE", "DECIDE", "PEEK", "STRIKE", "Script")
 
 _CLOCK = """\
 local now = tonumber(ARGV[1])
@@ -27,8 +27,28 @@ _COUNTERS = """\
 -- state lies ahead, when all is back once so many units are taken, and what state that makes, with its life.
 local look = {}
 
+-- Divides a * b, b being no more than c and c below 2^40: a number holds no more than 53 bits, so where the
+-- product has more, it is made and divided 12 bits at a time.
+local function divided(a, b, c)
+  if a * b < 2^53 then
+    return math.floor(a * b / c), a * b % c
+  end
+  local quotient, rest = 0, 0
+  for shift = 36, 0, -12 do
+    rest = rest * 4096 + math.floor(a % c / 2^shift) % 4096 * b
+    quotient = quotient * 4096 + math.floor(rest / c)
+    rest = rest % c
+  end
+  return quotient + math.floor(a / c) * b, rest
+end
+
+local function faded(previous, rest, period)
+  return (divided(previous, rest, period))
+end
+
 local function fading(count, room, period)
-  return math.floor(((room + 1) * period - 1) / count)
+  local quotient, rest = divided(period, room + 1, count)
+  return rest > 0 and quotient or quotient - 1
 end
 
 function look.s(rule, state)
@@ -45,7 +65,7 @@ function look.s(rule, state)
   elseif at ~= window then
     current, previous = 0, 0
   end
-  local left, wait = rule.amount - current - math.floor(previous * rest / period), 0
+  local left, wait = rule.amount - current - faded(previous, rest, period), 0
   if left < rule.cost then
     local room = rule.amount - rule.cost
     if current <= room then
@@ -159,6 +179,13 @@ end
 local function write(key, seen, units)
   local state, life = seen.take(units)
   redis.call('SET', key, state, 'PX', string.format('%d', life))
+end
+
+local function count(key, text, state)
+  local rule, seen = read(text, state)
+  if not (rule.shadow and seen.wait > 0) then
+    write(key, seen, rule.cost)
+  end
 end
 
 local function seconds(milliseconds)
@@ -289,11 +316,18 @@ _COUNT = """\
 -- KEYS: counters; from ARGV[2] on a rule each.
 local states = redis.call('MGET', unpack(KEYS))
 for i = 1, #KEYS do
-  local rule, seen = read(ARGV[1 + i], states[i])
-  if not (rule.shadow and seen.wait > 0) then
-    write(KEYS[i], seen, rule.cost)
-  end
+  count(KEYS[i], ARGV[1 + i], states[i])
 end
+"""
+
+_COUNT_AND_STRIKE = """\
+-- KEYS: counters, then a client; from ARGV[2] on a rule each, then the backoff.
+local states = redis.call('MGET', unpack(KEYS))
+local last = #KEYS
+for i = 1, last - 1 do
+  count(KEYS[i], ARGV[1 + i], states[i])
+end
+return strike(KEYS[last], recall(states[last]), agreed(ARGV[1 + last]))
 """
 
 _PEEK = """\
@@ -347,6 +381,7 @@ class Script:
 
 DECIDE = Script(_COUNTERS, _RECORDS, _DECIDE)
 COUNT = Script(_COUNTERS, _COUNT)
+COUNT_AND_STRIKE = Script(_COUNTERS, _RECORDS, _COUNT_AND_STRIKE)
 PEEK = Script(_COUNTERS, _PEEK)
 STRIKE = Script(_RECORDS, _STRIKE)
 BAN = Script(_RECORDS, _BAN)

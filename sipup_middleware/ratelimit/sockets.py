@@ -16,10 +16,29 @@ from sipup_middleware.ratelimit.memory import MemoryLimiter
 from sipup_middleware.ratelimit.policy import Decision, Rule
 from sipup_middleware.ratelimit.rules import Ask
 
-__all__ = ("MessageLimits", "Talk")
+__all__ = ("MessageLimits", "Talk", "status_of")
 
 _POLICY_VIOLATION = 1008
 """RFC 6455, section 7.4.1."""
+
+
+_FORBIDDEN = 403
+_SWITCHING_PROTOCOLS = 101
+
+
+def status_of(message: Message) -> int | None:
+    """Return the status that *message* answers a request with, or a handshake; None = it does not.
+
+    Only the first such message does: a socket is closed when it was long accepted, too.
+    """
+    match message["type"]:
+        case "http.response.start" | "websocket.http.response.start":
+            return int(message["status"])
+        case "websocket.accept":
+            return _SWITCHING_PROTOCOLS
+        case "websocket.close":
+            return _FORBIDDEN
+    return None
 
 
 class MessageLimits:

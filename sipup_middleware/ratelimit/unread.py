@@ -1,7 +1,8 @@
 """The body of a request that nobody wants: read, so that the connection lives on.
 
-Hypercorn closes a connection whose request was answered before it was read; HTTP/2 has no such trouble. So
-the client gets its answer at once, and the answer ends when the rest was read. As in Go's net/http (whose
+Hypercorn closes a connection whose request was answered before it was read, and Granian one whose answer was
+complete before; HTTP/2 has no such trouble. So the client gets its status at once, and the rest of the answer
+when its body has come, or pauses: then it may be waiting for us. As in Go's net/http (whose
 ``maxPostHandlerReadBytes`` is the same), no more is read than a new connection is worth.
 """
 
@@ -12,13 +13,16 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sipup_middleware.asgi import header
 
-__all__ = ("MOST", "PATIENCE", "is_unread", "reading")
+__all__ = ("MOST", "PATIENCE", "PAUSE", "is_unread", "reading")
 
 MOST = 256 * 1024
 """Bytes that are read."""
 
 PATIENCE = 1.0
-"""Seconds that they may take."""
+"""Seconds that they may take, before the answer and again after it."""
+
+PAUSE = 0.05
+"""Seconds without any of them after which the client gets its answer."""
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
 
@@ -40,19 +44,35 @@ def reading(receive: Receive, send: Send) -> Send:
 
     async def send_and_read(message: Message) -> None:
         if message["type"] == "http.response.body":
-            await send({**message, "more_body": True})
+            rest = _Rest(receive)
             with anyio.move_on_after(PATIENCE):
-                await _read(receive)
-            message = {"type": "http.response.body"}
+                await rest.read(pause=PAUSE)
+            if rest.is_coming:
+                await send({**message, "more_body": True})
+                with anyio.move_on_after(PATIENCE):
+                    await rest.read(pause=PATIENCE)
+                message = {"type": "http.response.body"}
         await send(message)
 
     return send_and_read
 
 
-async def _read(receive: Receive) -> None:
-    left = MOST
-    more = True
-    while more and left >= 0:
-        message = await receive()
-        left -= len(message.get("body", b""))
-        more = message.get("more_body", False)
+class _Rest:
+    """What is left of a request."""
+
+    __slots__ = ("_left", "_receive", "is_coming")
+
+    def __init__(self, receive: Receive) -> None:
+        self.is_coming = True
+        self._receive = receive
+        self._left = MOST
+
+    async def read(self, *, pause: float) -> None:
+        """Read to the end or to a *pause*, or more than it is worth."""
+        while self.is_coming:
+            with anyio.move_on_after(pause) as waiting:
+                message = await self._receive()
+            if waiting.cancelled_caught:
+                return
+            self._left -= len(message.get("body", b""))
+            self.is_coming = message.get("more_body", False) and self._left >= 0

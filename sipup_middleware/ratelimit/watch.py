@@ -1,4 +1,4 @@
-"""What a response says of its client: limits that count by it, and strikes."""
+"""What a response says of its client: limits that count by it, and strikes; a handshake's too."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from sipup_middleware.ratelimit.backoff import Backoff
 from sipup_middleware.ratelimit.limit import Limit
 from sipup_middleware.ratelimit.rules import Ask
 
-__all__ = ("Watch",)
+__all__ = ("Struck", "Watch")
+
+Struck = tuple[str, str]
+"""What a kind of client is called, and one client of that kind: whom something is held against."""
 
 
 class Watch:
-    """Which of a request's rules a status counts against, and whether it is a strike."""
+    """Which of a request's rules a status counts against, and whom it is held against."""
 
     def __init__(self, limits: Sequence[Limit], backoff: Backoff | None) -> None:
         self._count_when = [limit.count_when for limit in limits]
@@ -32,6 +35,8 @@ class Watch:
                 found.append(ask)
         return found
 
-    def is_strike(self, status: int) -> bool:
-        """Say whether a response with *status* is held against its client."""
-        return status in self._strike_on
+    def struck(self, asks: Sequence[Ask], status: int) -> Struck | None:
+        """Return whom a response with *status* is held against: the first whom no shadow rule counts."""
+        if status not in self._strike_on:
+            return None
+        return next(((rule.who, name) for rule, name in asks if not rule.shadow), None)

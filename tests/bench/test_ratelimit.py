@@ -18,10 +18,11 @@ from bench.requests import hello
 from bench.timing import Effort
 
 LEAST = Effort(rounds=1, turn=0)
-FEW = {"1": 1, "1k": 2, "20k": 3, "100k": 4, "1M": 5}
+FEW = {"1": 1, "1k": 2, "20k": 3, "200k": 4, "1M": 5}
 IDS = [
     "added_us_20k",
     "added_p99_us_20k",
+    "added_p99_us_200k",
     "flatness_1m",
     "known_1m",
     "bytes_per_client",

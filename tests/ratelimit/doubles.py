@@ -85,8 +85,8 @@ class Server:
     async def reset(self, rule: Rule, name: str) -> None:
         await self._answer(f"reset {rule.name} {name}")
 
-    async def strike(self, who: str, name: str) -> float:
-        await self._answer(f"strike {who} {name}")
+    async def count_and_strike(self, asks: Iterable[tuple[Rule, str]], who: str, name: str) -> float:
+        await self._answer(f"{'count and ' if list(asks) else ''}strike {who} {name}")
         return self.sentence
 
     async def ban(self, who: str, name: str, seconds: float) -> None:

@@ -332,8 +332,8 @@ async def test_bans_are_of_this_process(clock: Clock) -> None:
     assert (elsewhere.rule, elsewhere.banned) == ("other", True)
     assert (freed.allowed, freed.remaining) == (True, 49)
     assert (await made.decide([(other, "b")])).reset == 7
-    assert await made.strike("ip", "c") == 0
-    assert await made.strike("ip", "c") == 100
+    assert await made.count_and_strike((), "ip", "c") == 0
+    assert await made.count_and_strike((), "ip", "c") == 100
 
     await made.aclose()
     assert (await made.decide([(other, "b")])).allowed
@@ -356,7 +356,7 @@ async def test_without_a_backoff_nobody_is_banned(clock: Clock) -> None:
     with pytest.raises(ConfigurationError, match=r"RateLimit\.backoff"):
         await made.ban("ip", "a", 5)
 
-    assert await made.strike("ip", "a") == 0
+    assert await made.count_and_strike((), "ip", "a") == 0
     await made.unban("ip", "a")
 
 

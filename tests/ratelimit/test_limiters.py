@@ -41,6 +41,8 @@ class Limiter:
         return decision
 
     async def do(self, method: str, *args: Any) -> Any:
+        if method == "strike" and isinstance(self.made, RedisLimiter):
+            method, args = "count_and_strike", ((), *args)
         answer = getattr(self.made, method)(*args)
         return await answer if inspect.isawaitable(answer) else answer
 
@@ -623,6 +625,43 @@ async def test_three_limits_bans_and_a_strike_are_one_command(valkey: Valkey) ->
     assert [each.banned for each in answers] == [False] * 5 + [True] * 3
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+async def test_what_counts_and_strikes_in_one_command_does_what_two_would(
+    valkey: Valkey, strategy: Strategy
+) -> None:
+    early = rule((9, 60), name="early", strategy=strategy, who="ip")
+    lates = [
+        rule((9, 60), index=n, name=f"l{n}", strategy=strategy, who="ip", late=True, shared="both")
+        for n in (1, 2)
+    ]
+    dark = rule((1, 60), index=3, name="dark", strategy=strategy, who="ip", late=True, shadow=True)
+    asks = [(each, "a") for each in (early, *lates, dark)]
+    limiter = RedisLimiter(here(), valkey.url, [], timeout=10, backoff=Backoff(after=1, base=60, jitter=0))
+    await limiter.count_and_strike(asks, "user", "unknown to the server")
+
+    commands = await run_sync(Monitor, valkey.url)
+    bans = [await limiter.count_and_strike(asks, "ip", "a") for _ in range(3)]
+    sent = await run_sync(commands.stop)
+    left = [each.remaining for each in await limiter.peek(asks)]
+    elsewhere = await limiter.banned_for("ip", "b")
+    await limiter.aclose()
+
+    assert bans == [0, 60, 0], "a ban is not prolonged"
+    assert [command.split()[0] for command in sent] == ["EVALSHA"] * 3
+    assert (left, elsewhere) == ([9, 5, 5, 0], 0)
+
+
+async def test_without_backoff_what_counts_and_strikes_only_counts(redis_url: str) -> None:
+    (late,) = named((5, 60), who=fresh(), late=True)
+    limiter = RedisLimiter(here(), redis_url, [late], timeout=10)
+
+    banned = await limiter.count_and_strike([(late, "a")], late.who, "a")
+    (told,) = await limiter.peek([(late, "a")])
+    await limiter.aclose()
+
+    assert (banned, told.remaining) == (0, 4)
+
+
 async def test_every_key_is_short_expires_and_names_nobody(valkey: Valkey) -> None:
     rules = [rule((2, 60), name=f"l{n}", strategy=each, who="ip") for n, each in enumerate(STRATEGIES)]
     late = rule((2, 60), name="late", late=True, who="ip")
@@ -633,7 +672,7 @@ async def test_every_key_is_short_expires_and_names_nobody(valkey: Valkey) -> No
         for _ in range(3):
             await limiter.decide([(each, name) for each in rules])
         await limiter.count([(late, name)])
-        await limiter.strike("user", name)
+        await limiter.count_and_strike((), "user", name)
         await limiter.ban("header", name, 5)
         await limiter.peek([(each, name) for each in rules])
     await limiter.aclose()
@@ -657,7 +696,7 @@ async def test_cancelled_at_random_no_key_is_left_for_ever(valkey: Valkey) -> No
     async def hurry(name: str) -> None:
         with anyio.move_on_after(random.uniform(0, 0.02)):
             await limiter.decide([(each, name) for each in rules])
-            await limiter.strike("ip", name)
+            await limiter.count_and_strike((), "ip", name)
 
     for _ in range(10):
         async with anyio.create_task_group() as tasks:
@@ -682,7 +721,7 @@ async def test_every_script_that_the_server_forgot_is_sent_again(valkey: Valkey)
         return [
             (await limiter.decide([(only, "a")])).remaining,
             (await limiter.peek([(only, "a")]))[0].remaining,
-            await limiter.strike("ip", "a"),
+            await limiter.count_and_strike((), "ip", "a"),
             await limiter.banned_for("ip", "b") > 0,
         ]
 
@@ -696,7 +735,7 @@ async def test_every_script_that_the_server_forgot_is_sent_again(valkey: Valkey)
 
 @pytest.mark.parametrize(
     ("command", "error"),
-    [("CONFIG SET maxmemory 1", "OutOfMemoryError"), ("REPLICAOF localhost 1", "ReadOnlyError")],
+    [("CONFIG SET maxmemory 1", "OOM"), ("REPLICAOF localhost 1", "READONLY")],
 )
 async def test_what_a_server_refuses_is_an_outage_whatever_was_asked(
     valkey: Valkey, command: str, error: str
@@ -710,7 +749,7 @@ async def test_what_a_server_refuses_is_an_outage_whatever_was_asked(
     for call in (
         lambda: limiter.decide([(plain, "a")]),
         lambda: limiter.count([(only, "a")]),
-        lambda: limiter.strike("ip", "a"),
+        lambda: limiter.count_and_strike((), "ip", "a"),
         lambda: limiter.ban("ip", "a", 5),
     ):
         with pytest.raises(StoreUnavailable, match=error):
@@ -726,7 +765,7 @@ async def test_a_foreign_value_under_a_key_of_ours_is_no_error(
     (only,) = named((5, 60), who=fresh(), strategy=strategy)
     limiter = RedisLimiter(here(), redis_url, [only], timeout=10, backoff=EXACT)
     await limiter.decide([(only, "a")])
-    await limiter.strike(only.who, "a")
+    await limiter.count_and_strike((), only.who, "a")
     for pattern in (f"sip:1:l:{only.counter}:*", f"sip:1:l:!{only.who}:*"):
         (key,) = await run_sync(read, redis_url, "KEYS", pattern)
         await run_sync(read, redis_url, "SET", key, value)

@@ -250,6 +250,24 @@ async def test_a_response_that_counts_is_one_command_more(valkey: Valkey) -> Non
     assert (seen, refused) == ([401, 401], [429])
 
 
+async def test_a_response_that_counts_and_strikes_is_one_command_more(valkey: Valkey) -> None:
+    limits = [
+        Limit("2/hour", key=by_ip, name=uuid4().hex, count_when=lambda status: status == 401),
+        Limit("100/hour", key=by_ip, name=uuid4().hex),
+    ]
+    backoff = Backoff(after=9, strike_on={401})
+    wrapped = wrap(unwelcome, *limits, storage=valkey.url, storage_timeout=PATIENT, backoff=backoff)
+
+    async with lifespan(wrapped.app):
+        await statuses(wrapped, 1)
+        async with commands_of(valkey.url) as sent:
+            seen = await statuses(wrapped, 1)
+        refused = await statuses(wrapped, 1)
+
+    assert sent == ["EVALSHA"] * 2
+    assert (seen, refused) == ([401], [429])
+
+
 async def test_a_client_that_one_worker_lets_in_is_served_by_all(valkey: Valkey) -> None:
     name = uuid4().hex
     limit = Limit("1/hour", key=by_ip, name=name)
@@ -304,7 +322,7 @@ async def test_a_script_that_the_server_forgot_is_sent_again(valkey: Valkey) -> 
 
 @pytest.mark.parametrize(
     ("command", "error"),
-    [("CONFIG SET maxmemory 1", "OutOfMemoryError"), ("REPLICAOF localhost 1", "ReadOnlyError")],
+    [("CONFIG SET maxmemory 1", "OOM"), ("REPLICAOF localhost 1", "READONLY")],
 )
 async def test_what_a_server_refuses_is_an_outage(valkey: Valkey, command: str, error: str) -> None:
     only = rule((5, 3600))

@@ -23,6 +23,8 @@ from tests.asgi import get, hello, request
 from tests.ratelimit.doubles import Clock, Server, Wrapped, five_a_minute, rule, wrap
 
 ASKS = [(rule((5, 60)), "alice")]
+ALICE = ("ip", "alice")
+ANSWERED = pytest.mark.parametrize(("counted", "struck"), [(ASKS, None), ([], ALICE), (ASKS, ALICE)])
 REFUSAL = Decision(allowed=False, rule="ip", remaining=0, reset=30, reset_at=1_700_000_070)
 
 
@@ -99,6 +101,20 @@ async def test_a_probe_finds_the_server_again_and_that_is_told_once() -> None:
 
     assert now.server.asked == 5 + 1 + 3
     assert decisions == [now.server.answer] * 3
+    assert now.facts == [BackendLost("ratelimit", "ConnectionError"), BackendRestored("ratelimit")]
+
+
+async def test_a_server_whose_probes_fail_is_told_of_once_until_it_recovered() -> None:
+    now = scene()
+
+    for _ in range(50):
+        await now.ask()
+        now.clock.now += 0.5
+    now.server.broken = False
+    now.clock.now += 10
+    await now.ask()
+
+    assert 5 < now.server.asked < 15
     assert now.facts == [BackendLost("ratelimit", "ConnectionError"), BackendRestored("ratelimit")]
 
 
@@ -385,32 +401,36 @@ async def test_strikes_are_held_on_the_server_and_in_an_outage_in_process(
     assert [fact.seconds for fact in wrapped.facts if isinstance(fact, ClientBanned)] == [8]
 
 
-@pytest.mark.parametrize("command", ["count", "strike"])
-async def test_an_answer_to_any_command_ends_the_outage(command: str) -> None:
+@ANSWERED
+async def test_an_answer_to_any_command_ends_the_outage(counted: Any, struck: Any) -> None:
     now = scene()
     for _ in range(5):
         await now.ask()
     now.clock.now += 0.5
     now.server.broken = False
 
-    if command == "count":
-        await now.limits.count(ASKS, now.facts.append)
-    else:
-        await now.limits.strike("ip", "alice", now.facts.append)
+    await now.limits.answered(counted, struck, now.facts.append)
 
     assert await now.ask() == now.server.answer
     assert now.facts == [BackendLost("ratelimit", "ConnectionError"), BackendRestored("ratelimit")]
 
 
-@pytest.mark.parametrize("command", ["count", "strike"])
-async def test_a_command_that_is_not_answered_is_an_outage_too(command: str) -> None:
+async def test_what_both_counts_and_strikes_is_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = five_a_minute(count_when=failures)
+    backoff = Backoff(strike_on={401})
+
+    with with_server(monkeypatch, limit, app=unwelcome, broken=False, backoff=backoff) as (wrapped, server):
+        await get(wrapped.app)
+
+    assert server.told == ["count and strike ip 192.0.2.1"]
+
+
+@ANSWERED
+async def test_a_command_that_is_not_answered_is_an_outage_too(counted: Any, struck: Any) -> None:
     now = scene()
 
     for _ in range(9):
-        if command == "count":
-            await now.limits.count(ASKS, now.facts.append)
-        else:
-            assert await now.limits.strike("ip", "alice", now.facts.append) == 0
+        assert await now.limits.answered(counted, struck, now.facts.append) == 0
 
     assert len(now.server.told) == 5
     assert now.facts == [BackendLost("ratelimit", "ConnectionError")]

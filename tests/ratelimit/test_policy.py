@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from sipup_middleware.ratelimit.limit import MOST
 from sipup_middleware.ratelimit.policy import Rule, Strategy, faded, owed, until_drained, until_paid, wait
 from tests.ratelimit.doubles import rule
 
@@ -16,8 +17,8 @@ RULES = st.builds(
     lambda amount, period, share: Rule(
         index=0, name="x", amount=amount, period=period * 1000, cost=max(1, int(amount * share))
     ),
-    st.integers(1, 2000),
-    st.integers(1, 86400),
+    st.integers(1, 2000) | st.integers(1, MOST),
+    st.integers(1, 86400) | st.integers(1, 366 * 86400),
     st.floats(0, 1),
 )
 
@@ -35,7 +36,7 @@ def served_after(rule: Rule, previous: int, current: int, left: int, elapsed: in
 
 @given(RULES, st.data())
 def test_a_wait_is_as_long_as_needed_and_no_longer(rule: Rule, data: st.DataObject) -> None:
-    counts = st.integers(0, rule.amount)
+    counts = st.integers(0, rule.amount) | st.integers(rule.amount - rule.cost + 1, rule.amount)
     previous, current = data.draw(counts), data.draw(counts)
     left = data.draw(st.integers(1, rule.period))
     assume(not served(rule, previous, current, left))

@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from sipup_middleware import Limit, by_ip
 from sipup_middleware.asgi import header
+from sipup_middleware.ratelimit.rates import RECOVERED
 from sipup_middleware.telemetry import LimitFellBack
 from tests.asgi import get, hello
 from tests.ratelimit.doubles import Wrapped, wrap
@@ -85,12 +86,22 @@ async def test_where_the_plan_cannot_be_told_the_default_holds_and_that_is_told_
 
 
 async def test_a_failure_after_a_recovery_is_told_again() -> None:
-    wrapped = planned()
+    wrapped = planned(shadow=True)
 
-    for name in ("broken", "broken", "gold", "broken"):
-        await on(wrapped, name, 1)
+    for name, times in (("broken", 2), ("gold", RECOVERED), ("broken", 2)):
+        await on(wrapped, name, times)
 
     assert [type(fact) for fact in wrapped.facts] == [LimitFellBack] * 2
+
+
+async def test_a_function_that_fails_for_some_is_told_of_once() -> None:
+    wrapped = planned(shadow=True)
+
+    for _ in range(3 * RECOVERED):
+        await on(wrapped, "gold", 1)
+        await on(wrapped, "broken", 1)
+
+    assert [type(fact) for fact in wrapped.facts] == [LimitFellBack]
 
 
 async def test_of_64_rates_all_are_known_and_every_further_one_is_the_default() -> None:

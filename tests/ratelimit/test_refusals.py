@@ -296,8 +296,12 @@ async def test_a_handshake_from_a_denied_network_is_a_403() -> None:
     wrapped = wrap(hello, deny=["192.0.2.0/24"])
 
     start, _ = await handshake(wrapped, extensions={"websocket.http.response": {}})
+    closed = await handshake(wrapped)
 
     assert start["status"] == 403
+    assert closed == [{"type": "websocket.close", "code": 1008, "reason": "Forbidden"}], (
+        "it need not try again later"
+    )
 
 
 def a_post(*headers: tuple[str, str], version: str = "1.1") -> dict[str, Any]:
@@ -325,21 +329,32 @@ def test_a_body_is_read_where_that_keeps_the_connection(scope: dict[str, Any], *
 
 
 class Upload:
-    """A client that sends its body in parts, and what it was told when each was asked for."""
+    """A client that sends its body in parts, and what it was told when each was asked for.
 
-    def __init__(self, *parts: Message) -> None:
+    None among the parts: it waits for its answer.
+    """
+
+    def __init__(self, *parts: Message | None) -> None:
         self.parts = list(parts)
         self.told: list[Message] = []
         self.when_asked: list[int] = []
+        self.answered = anyio.Event()
 
     async def receive(self) -> Message:
         self.when_asked.append(len(self.told))
         if not self.parts:
             await anyio.sleep_forever()
-        return self.parts.pop(0)
+        if self.parts[0] is None:
+            await self.answered.wait()
+            self.parts.pop(0)
+        part = self.parts.pop(0)
+        assert part
+        return part
 
     async def send(self, message: Message) -> None:
         self.told.append(message)
+        if message["type"] == "http.response.body":
+            self.answered.set()
 
 
 def part(size: int, *, more: bool = True) -> Message:
@@ -351,17 +366,32 @@ async def refuse_upload(client: Upload) -> None:
     await wrapped.app(a_post(("Transfer-Encoding", "chunked")), client.receive, client.send)
 
 
-async def test_a_client_has_its_refusal_before_the_rest_of_its_request_is_read() -> None:
+async def test_a_client_has_its_status_before_its_body_is_read_and_the_rest_when_that_has_come() -> None:
     client = Upload(part(10), part(10), part(10, more=False))
 
     await refuse_upload(client)
 
-    start, body, end = client.told
+    start, body = client.told
     assert start["status"] == 403
     assert dict(start["headers"])[b"content-length"] == b"%d" % len(body["body"])
+    assert not body.get("more_body")
+    assert client.when_asked == [1, 1, 1]
+
+
+async def test_a_client_that_waits_for_its_answer_has_it_and_then_its_body_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sipup_middleware.ratelimit.unread.PAUSE", 0.01)
+    client = Upload(part(10), None, part(10, more=False))
+
+    with anyio.fail_after(10):
+        await refuse_upload(client)
+
+    _, body, end = client.told
+    assert b"Forbidden" in body["body"]
     assert body["more_body"]
     assert end == {"type": "http.response.body"}
-    assert client.when_asked == [2, 2, 2]
+    assert client.when_asked == [1, 1, 2]
 
 
 async def test_no_more_is_read_than_a_connection_is_worth() -> None:
@@ -370,7 +400,7 @@ async def test_no_more_is_read_than_a_connection_is_worth() -> None:
     await refuse_upload(client)
 
     assert len(client.when_asked) == 5
-    assert client.told[-1] == {"type": "http.response.body"}
+    assert not client.told[-1].get("more_body")
 
 
 async def test_a_client_that_hangs_up_is_not_waited_for() -> None:
@@ -378,7 +408,7 @@ async def test_a_client_that_hangs_up_is_not_waited_for() -> None:
 
     await refuse_upload(client)
 
-    assert client.when_asked == [2, 2]
+    assert client.when_asked == [1, 1]
 
 
 async def test_nor_is_one_that_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,6 @@ async def test_a_master_that_was_demoted_is_left_for_the_new_one_without_an_outa
                 await anyio.sleep(0.05)
         await run_sync(ask, watched.master, "REPLICAOF", "127.0.0.1", str(watched.replica))
         await run_sync(ask, watched.replica, "FLUSHALL")
-        assert await statuses(wrapped, 1) == [200], "redis-py asks the old master once more"
         left = int((await get(wrapped.app)).headers["x-ratelimit-remaining"])
         counted = await run_sync(ask, watched.replica, "DBSIZE")
 
