@@ -42,7 +42,7 @@ bench: setup  ## Every bench, into bench/results/ and bench/RESULTS.md
 	$(BIN)/python -m bench.report $(ARGS)
 
 debian:    ## Debian's servers that some live tests and benches drive, as root; they are skipped without
-	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet memcached nginx varnish wrk
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet memcached nginx pgbouncer varnish wrk
 
 lock: setup  ## Pin anew: requirements/dev.lock, and requirements/run.lock to the same versions
 	$(PIP) install --quiet 'uv>=0.13'

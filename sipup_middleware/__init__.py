@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from sipup_middleware.errors import (
     BackendUnavailable,
+    ClientDisconnected,
     ConfigurationError,
     DatabaseUnavailable,
     JobFailed,
@@ -28,6 +29,7 @@ from sipup_middleware.errors import (
     PluginNotFound,
     PoolTimeout,
     QueryTimeout,
+    RowRefused,
     SipupError,
     StoreUnavailable,
     TransactionMisuse,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = (
     "BackendUnavailable",
     "Check",
+    "ClientDisconnected",
     "ClientIP",
     "ConfigurationError",
     "Database",
@@ -67,6 +70,7 @@ __all__ = (
     "QueryTimeout",
     "RateLimit",
     "ResponseCache",
+    "RowRefused",
     "Rule",
     "Settings",
     "SipupError",

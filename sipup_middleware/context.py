@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, Token
 from itertools import count
 from secrets import token_hex
@@ -45,6 +46,7 @@ class Context:
     __slots__ = (
         "_request_id",
         "answered_for",
+        "before_answer",
         "db",
         "failure",
         "jobs",
@@ -52,6 +54,7 @@ class Context:
         "response",
         "route",
         "scope",
+        "started",
         "store",
         "tags",
     )
@@ -78,7 +81,13 @@ class Context:
     """What this response was made from; None where nobody collects."""
 
     failure: Exception | None
-    """The outage that a facade raised in this request; see `outage.py`."""
+    """The outage that a facade raised in this request, or what kept its answer back; see `outage.py`."""
+
+    before_answer: Callable[[int], Awaitable[None]] | None
+    """Awaited with the status before the answer starts; where it raises, that answer is not sent."""
+
+    started: bool
+    """Whether the answer has started."""
 
     answered_for: bool
     """Whether a layer stands ready to answer for such an outage: one is enough."""
@@ -87,6 +96,8 @@ class Context:
         self.scope = scope
         self.tags = None
         self.failure = None
+        self.before_answer = None
+        self.started = False
         self.answered_for = False
         self.route = None
         self._request_id: str | None = None

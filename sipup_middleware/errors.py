@@ -8,8 +8,10 @@
     - JobsUnavailable                            the queue's broker
   - PoolTimeout             (also TimeoutError)  no connection came free in time
   - QueryTimeout            (also TimeoutError)  a statement ran past its time
+  - ClientDisconnected      (also ConnectionError)  the client left, and what ran for it was cancelled
   - OutcomeUnknown          (also RuntimeError)  a write was cut off: it may or may not have happened
   - TransactionMisuse       (also RuntimeError)  a transaction was used where it is not open
+  - RowRefused              (also ValueError)    a record of a bulk write does not fit its table
   - MissingExtra            (also ImportError)   a layer's library is not installed
   - PluginNotFound          (also LookupError)   no installed plugin has that name
 
@@ -19,9 +21,12 @@ No message holds SQL parameters, a URL's password or a client's address.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = (
     "OUTAGES",
     "BackendUnavailable",
+    "ClientDisconnected",
     "ConfigurationError",
     "DatabaseUnavailable",
     "JobFailed",
@@ -31,6 +36,7 @@ __all__ = (
     "PluginNotFound",
     "PoolTimeout",
     "QueryTimeout",
+    "RowRefused",
     "SipupError",
     "StoreUnavailable",
     "TransactionMisuse",
@@ -66,11 +72,22 @@ class JobFailed(SipupError, RuntimeError):
 
 
 class PoolTimeout(SipupError, TimeoutError):
-    """Raised when no connection came free within the pool's ``acquire_timeout``."""
+    """Raised when no connection came free within the pool's ``acquire_timeout``, or none will.
+
+    ``stats`` says how the pool stood: ``in_use``, ``idle``, ``max`` and ``waiting``.
+    """
+
+    def __init__(self, message: str = "", stats: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.stats = dict(stats or {})
 
 
 class QueryTimeout(SipupError, TimeoutError):
     """Raised when a statement ran past its timeout and was cancelled by the server."""
+
+
+class ClientDisconnected(SipupError, ConnectionError):
+    """Raised when the client left while a statement ran for it, where ``cancel_on_disconnect`` is on."""
 
 
 class OutcomeUnknown(SipupError, RuntimeError):
@@ -79,6 +96,19 @@ class OutcomeUnknown(SipupError, RuntimeError):
 
 class TransactionMisuse(SipupError, RuntimeError):
     """Raised when a task uses a transaction that another task opened."""
+
+
+class RowRefused(SipupError, ValueError):
+    """Raised when a record of a bulk write does not fit its table; nothing of the write is kept.
+
+    ``index`` is its place among the records, from 0; ``column`` is None where the server names none.
+    """
+
+    def __init__(self, index: int, column: str | None, reason: str) -> None:
+        super().__init__(f"record {index}{f', column {column}' if column else ''}: {reason}")
+        self.index = index
+        self.column = column
+        self.reason = reason
 
 
 class MissingExtra(SipupError, ImportError):

@@ -21,7 +21,8 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     sys.modules.update(before)
     for name, module in before.items():
         package, _, child = name.rpartition(".")
-        setattr(sys.modules[package], child, module)  # an import sets that too
+        if isinstance(getattr(sys.modules[package], child, module), ModuleType):  # a function may be
+            setattr(sys.modules[package], child, module)  # an import sets that too
 
 
 def forget() -> dict[str, ModuleType]:
@@ -62,6 +63,8 @@ def test_the_front_door_opens_without_any_of_them(library: str, without: pytest.
         ("redis", "ratelimit", "sipup_middleware.ratelimit:RateLimit(storage='redis://cache')"),
         ("redis", "redis", "sipup_middleware.store:Store('redis://cache')"),
         ("aiocache", "cache", "sipup_middleware.store:Store('redis://cache')"),
+        ("aiocache", "cache", "sipup_middleware.store:Store('file://./cache')"),
+        ("aiomcache", "memcached", "sipup_middleware.store:Store('memcached://cache')"),
     ],
 )
 def test_a_servers_library_is_asked_for_when_its_url_is_named(

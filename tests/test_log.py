@@ -8,12 +8,15 @@ from sipup_middleware.log import log
 from sipup_middleware.telemetry import (
     BackendLost,
     BackendRestored,
+    BudgetAssumed,
+    ConnectionLeaked,
     ErrorUnhandled,
     Fact,
     JobAttemptFailed,
     JobsLost,
     RequestRefused,
     ResponsesPurged,
+    SlowQuery,
     WarningRaised,
 )
 
@@ -33,6 +36,19 @@ from sipup_middleware.telemetry import (
         ),
         (BackendRestored("store"), "WARNING", "store: its server answers again"),
         (
+            BudgetAssumed("database", 50),
+            "INFO",
+            "database: SIPUP_WORKERS does not say who shares the budget: 50 connections here",
+        ),
+        (
+            ConnectionLeaked("/orders/{id}", "transaction", ("shop.py:7 pay", "app.py:3 main"), 61.2),
+            "WARNING",
+            (
+                "database: a transaction of /orders/{id} has kept a connection for 61 s; borrowed at"
+                " shop.py:7 pay < app.py:3 main"
+            ),
+        ),
+        (
             JobAttemptFailed("invoice.sync", "k1", 4, "ValueError", None),
             "ERROR",
             "job invoice.sync k1 has failed for good: ValueError in attempt 4",
@@ -46,6 +62,11 @@ from sipup_middleware.telemetry import (
             JobsLost(2, "ConnectionError"),
             "ERROR",
             "jobs: 2 of a committed transaction could not be handed over (ConnectionError)",
+        ),
+        (
+            SlowQuery("SELECT ?", "/items/{id}", 2.34, 3),
+            "WARNING",
+            "database: slow, 2.3 s in /items/{id}, 3 so far: SELECT ?",
         ),
         (WarningRaised("cache", "nothing is stored"), "WARNING", "cache: nothing is stored"),
     ],

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sipup_middleware import DatabaseUnavailable, JobsUnavailable, PoolTimeout, QueryTimeout
+from sipup_middleware import (
+    ClientDisconnected,
+    DatabaseUnavailable,
+    JobsUnavailable,
+    OutcomeUnknown,
+    PoolTimeout,
+    QueryTimeout,
+)
 from sipup_middleware.context import enter
 from sipup_middleware.outage import answer_outages
 from tests.asgi import Exchange, get, http_scope
@@ -190,3 +198,91 @@ async def test_the_answer_to_head_has_no_body() -> None:
 
     assert (reply.status, reply.body) == (503, b"")
     assert int(reply.headers["content-length"]) > 0
+
+
+class Settling:
+    """An app whose answer waits for *error*, or for nothing, before it starts."""
+
+    def __init__(self, error: Exception | None = None, *, then: int | None = None) -> None:
+        self.error, self.then = error, then
+        self.asked: list[int] = []
+
+    async def settle(self, status: int) -> None:
+        self.asked.append(status)
+        if self.error is not None:
+            raise self.error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["sipup"].before_answer = self.settle
+        try:
+            await answered(201, send)
+        except Exception:
+            if self.then is None:
+                raise
+            await answered(self.then, send)
+
+
+async def answered(status: int, send: Send) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b"host's own"})
+
+
+async def test_what_has_the_first_word_is_asked_once_with_the_status() -> None:
+    app = Settling()
+
+    reply = await get(Shell(app))
+
+    assert (reply.status, reply.body, app.asked) == (201, b"host's own", [201])
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "flies"),
+    [
+        (DatabaseUnavailable("at host db-7"), 503, False),
+        (QueryTimeout(), 504, False),
+        (OutcomeUnknown("at host db-7"), 500, True),
+        (KeyError("secret"), 500, True),
+    ],
+)
+async def test_where_it_fails_nothing_of_the_answer_is_sent(
+    error: Exception, status: int, *, flies: bool
+) -> None:
+    exchange = Exchange()
+
+    with pytest.raises(type(error)) if flies else nullcontext():
+        await Shell(Settling(error))(http_scope(), exchange.receive, exchange.send)
+
+    assert exchange.status == status
+    assert exchange.finished.is_set()
+    for secret in (b"host", b"secret"):
+        assert secret not in exchange.body
+
+
+@pytest.mark.parametrize(("then", "sent"), [(409, 409), (500, 500), (200, 200)])
+async def test_what_the_app_then_says_instead_is_sent_but_for_the_hosts_page(then: int, sent: int) -> None:
+    app = Settling(KeyError("taken"), then=then)
+
+    reply = await get(Shell(app))
+
+    assert (reply.status, app.asked) == (sent, [201])
+    assert (reply.body == b"host's own") is (then != 500)
+
+
+async def test_a_client_that_left_is_answered_for_and_nobody_hears_of_it() -> None:
+    reply = await get(Shell(Host(gone := ClientDisconnected(), error=gone)))
+
+    assert reply.status == 499
+
+
+async def test_a_client_that_left_a_stream_is_no_error_either() -> None:
+    exchange = Exchange()
+    gone = ClientDisconnected()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        scope["sipup"].failure = gone
+        raise RuntimeError from gone
+
+    await Shell(app)(http_scope(), exchange.receive, exchange.send)
+
+    assert len(exchange.sent) == 1

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pkgutil
 from types import ModuleType
-from typing import TypeVar, TypeVarTuple
+from typing import ParamSpec, TypeVar, TypeVarTuple
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_all_lists_what_the_module_defines(module: ModuleType) -> None:
         for name, value in vars(module).items()
         if not name.startswith("_")
         and getattr(value, "__module__", None) == module.__name__
-        and not isinstance(value, (TypeVar, TypeVarTuple))
+        and not isinstance(value, (ParamSpec, TypeVar, TypeVarTuple))
     }
 
     assert defined - set(module.__all__) == set()

@@ -7,9 +7,10 @@ Messages of the driver may hold a host, a user or a DSN: an error of ours says o
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard
 from urllib.parse import parse_qs, urlsplit
 
 from sipup_middleware.errors import DatabaseUnavailable, MissingExtra, OutcomeUnknown, QueryTimeout
@@ -25,7 +26,22 @@ if TYPE_CHECKING:
 else:
     _Connection = asyncpg.Connection
 
-__all__ = ("Connection", "Dial", "Isolation", "Record", "Session", "Unit", "dialler", "said_no", "translate")
+__all__ = (
+    "Connection",
+    "Cursor",
+    "Dial",
+    "Isolation",
+    "PooledSession",
+    "Record",
+    "Session",
+    "Unit",
+    "dialler",
+    "is_drivers",
+    "is_for_the_primary",
+    "met_others",
+    "said_no",
+    "translate",
+)
 
 Isolation = Literal["read_committed", "read_uncommitted", "repeatable_read", "serializable"]
 
@@ -57,6 +73,13 @@ class Unit(Protocol):
         """Send ROLLBACK, whole or to the savepoint."""
 
 
+class Cursor(Protocol):
+    """Rows of one query that the server keeps until they are asked for."""
+
+    async def fetch(self, n: int, *, timeout: float | None = None) -> list[Record]:
+        """Return the next *n* rows; fewer where there are no more."""
+
+
 class Connection(Protocol):
     """One session, on the loop that dialled it."""
 
@@ -77,6 +100,9 @@ class Connection(Protocol):
     ) -> object:
         """Run *command* once for each of *args*, all or none."""
 
+    def cursor(self, query: str, *args: object, timeout: float | None = None) -> Awaitable[Cursor]:
+        """Open a cursor in the transaction that is open."""
+
     def transaction(
         self, *, isolation: Isolation | None = None, readonly: bool = False, deferrable: bool = False
     ) -> Unit:
@@ -93,6 +119,9 @@ class Connection(Protocol):
 
     def is_closed(self) -> bool:
         """Whether the socket is known to be gone."""
+
+    def is_quiet(self) -> bool:
+        """Whether the server has said nothing since it last answered: a goodbye, for one."""
 
     def is_in_transaction(self) -> bool:
         """Whether a transaction is open, or has failed."""
@@ -120,23 +149,46 @@ class Session(_Connection):
             )
         return status
 
+    def is_quiet(self) -> bool:
+        """Whether nothing waits to be read; a dead server's last word may not have reached the loop yet."""
+        link = self._transport.get_extra_info("socket")  # type: ignore[attr-defined]  # (asyncpg's only way)
+        if link is None or link.fileno() < 0 or not hasattr(select, "poll"):
+            return link is not None and link.fileno() >= 0
+        poll = select.poll()
+        poll.register(link.fileno(), select.POLLIN)
+        return not poll.poll(0)
 
-def dialler(url: str) -> Dial:
-    """Return what opens a connection to *url*."""
-    named = "application_name" in parse_qs(urlsplit(url).query)
-    settings = None if named else {"application_name": "sipup_middleware"}
+
+class PooledSession(Session):
+    """A session behind a pooler that lends it out a transaction at a time: there is nothing to reset."""
+
+    __slots__ = ()
+
+    def get_reset_query(self) -> str:
+        """Return no query: what it would reset is another client's."""
+        return ""
+
+
+def dialler(url: str, *, pooler: bool = False) -> Dial:
+    """Return what opens a connection to *url*; *pooler*: to a transaction pooler there.
+
+    Statements are not prepared by name behind one, since the next may run on another server connection.
+    """
+    options: dict[str, Any] = {"connection_class": Session}
+    if pooler:
+        options = {"connection_class": PooledSession, "statement_cache_size": 0}
+    elif "application_name" not in parse_qs(urlsplit(url).query):
+        options["server_settings"] = {"application_name": "sipup_middleware"}
 
     async def dial(timeout: float) -> Connection:
-        connection = await asyncpg.connect(
-            url, timeout=timeout, server_settings=settings, connection_class=Session
-        )
+        connection: Connection = await asyncpg.connect(url, timeout=timeout, **options)
         _keep_alive(connection)
         return connection
 
     return dial
 
 
-def _keep_alive(connection: asyncpg.Connection[Any]) -> None:
+def _keep_alive(connection: Connection) -> None:
     """Let the kernel notice a peer that is gone; asyncpg has no option for it."""
     transport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001 (asyncpg's only way)
     link = transport.get_extra_info("socket")
@@ -151,6 +203,28 @@ def _keep_alive(connection: asyncpg.Connection[Any]) -> None:
 def said_no(error: Exception) -> bool:
     """Whether the server is there and refused a dial: too many connections, a wrong password."""
     return isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOST)
+
+
+def met_others(error: BaseException) -> bool:
+    """Whether a transaction failed because of others at the same time: run once more, it may succeed.
+
+    40001, 40P01, and a statement whose table was altered since it was prepared.
+    """
+    return isinstance(
+        error,
+        (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.InvalidCachedStatementError),
+    )
+
+
+def is_for_the_primary(error: Exception) -> bool:
+    """Whether a standby could not answer a read that the primary can: replay cancelled it, or it writes."""
+    refusals = (asyncpg.ReadOnlySQLTransactionError, asyncpg.ObjectNotInPrerequisiteStateError)
+    return met_others(error) or isinstance(error, refusals)
+
+
+def is_drivers(error: BaseException | None) -> TypeGuard[Exception]:
+    """Whether the driver, or the server through it, raised *error*."""
+    return isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError))
 
 
 def translate(error: Exception, *, closed: bool, uncertain: bool) -> Exception:

@@ -2,6 +2,9 @@
 
 Who waits has a connection dialled, up to the pool's size. Once the server is lost one prober dials and
 everyone else is told at once; what was dialled before the loss is not used after it.
+
+Connections opened side by side are renewed one after the other: the times at which they expire are laid out
+by the golden ratio, which leaves no two of them close together, however many there are.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from random import random
 from typing import TYPE_CHECKING
 
 from sipup_middleware.database.backend import Connection, Dial, said_no
+from sipup_middleware.database.budget import weigh
 from sipup_middleware.database.lease import Lease
 
 if TYPE_CHECKING:
@@ -24,6 +28,10 @@ _DEADLINE = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two attempts of the prober: the server is found within the longest of them."""
 
+_GOLDEN = 0.618034
+_SPREAD = 0.25
+"""The part of a lifetime over which renewals are laid out."""
+
 _FIRST_PATIENCE = 1.0
 """Seconds that the prober's first dial may take; doubled each time."""
 
@@ -31,7 +39,7 @@ _FIRST_PATIENCE = 1.0
 class Dialler:
     """Opens the connections of one pool."""
 
-    def __init__(self, pool: Pool, dial: Dial) -> None:
+    def __init__(self, pool: Pool, dial: Dial, *, measured: bool) -> None:
         self.outage: str | None = None
         self.epoch = 0
         """Outages so far."""
@@ -40,6 +48,9 @@ class Dialler:
         self._pool = pool
         self._dial = dial
         self._dialling = 0
+        self._unmeasured = measured
+        """The server has yet to be asked how many connections it has."""
+        self._phase = random()  # noqa: S311 (tells workers apart, guards nothing)
 
     async def warm_up(self, wanted: int) -> None:
         """Open what is missing to *wanted* connections, side by side; not while the server is away."""
@@ -69,15 +80,22 @@ class Dialler:
             self._dialling -= 1
             raise
         else:
-            self._opened(connection)
+            await self._opened(connection)
 
-    def _opened(self, connection: Connection) -> None:
-        self._dialling -= 1
-        self.doubtful = False
-        jitter = 1 - random() / 4  # noqa: S311 (spreads the renewals, guards nothing)
-        expires = self._pool.clock() + self._pool.config.max_lifetime * jitter
-        self._pool.add(Lease(connection, expires=expires, epoch=self.epoch))
-        self.grow()
+    async def _opened(self, connection: Connection) -> None:
+        try:
+            if self._unmeasured:
+                self._unmeasured = False
+                await weigh(self._pool, connection)
+        finally:
+            self._dialling -= 1
+            self.doubtful = False
+            self._pool.add(Lease(connection, expires=self._expires(), pooled=self._pool.pooled))
+            self.grow()
+
+    def _expires(self) -> float:
+        self._phase = (self._phase + _GOLDEN) % 1
+        return self._pool.clock() + self._pool.config.max_lifetime * (1 - _SPREAD * self._phase)
 
     def _failed(self, error: Exception, epoch: int) -> None:
         pool = self._pool
@@ -101,9 +119,11 @@ class Dialler:
             raise
         self.outage = None
         self.epoch += 1
-        while self._pool.idle:  # they are of before the outage
+        for lease in self._pool.all:  # they are of before the outage
+            lease.expires = 0.0
+        while self._pool.idle:
             self._pool.discard(self._pool.idle.pop())
-        self._opened(connection)
+        await self._opened(connection)
 
     async def _dial_until_it_answers(self) -> Connection:
         pause, patience = _FIRST_PAUSE, _FIRST_PATIENCE

@@ -8,67 +8,140 @@ statements: a handler that streams, sleeps or waits for a client holds no connec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter
-from typing import Any, get_args
+from typing import Any
 
-from sipup_middleware.context import Context
+from sipup_middleware import context
+from sipup_middleware.database import bulk
+from sipup_middleware.database.attempts import Attempts
 from sipup_middleware.database.backend import Isolation, Record, Session
-from sipup_middleware.database.hold import INSIDE, AfterCommit, Hold, PinnedConnection
-from sipup_middleware.database.lease import Lease, Statement
-from sipup_middleware.database.meters import Meters
-from sipup_middleware.database.pool import Pool
-from sipup_middleware.database.transaction import Transaction
-from sipup_middleware.errors import OUTAGES, ConfigurationError, PoolTimeout
+from sipup_middleware.database.hold import AfterCommit, Hold
+from sipup_middleware.database.identifiers import Identifier
+from sipup_middleware.database.lease import Statement
+from sipup_middleware.database.pinned import PinnedConnection
+from sipup_middleware.database.runner import Runner
+from sipup_middleware.database.stream import Batch, Stream
+from sipup_middleware.database.sync import SyncFacade
+from sipup_middleware.database.transaction import Options, Transaction
+from sipup_middleware.errors import ConfigurationError
 
-__all__ = ("Facade",)
+__all__ = ("Facade", "current")
 
 
-class Facade:
+class Facade(Runner):
     """Runs SQL. Statements raise `DatabaseUnavailable`, `PoolTimeout`, `QueryTimeout` and `OutcomeUnknown`.
 
     What the server says against the statement itself (syntax, a constraint) is asyncpg's error. Arguments
-    stand for ``$1``, ``$2``, …; *timeout* is in seconds, from the moment the statement has its connection.
+    stand for ``$1``, ``$2``, …; *timeout* is in seconds, the wait for a connection included. *replica*: a
+    plain read outside a transaction may, or may not, be answered by a replica; None = as the layer says.
     """
 
-    __slots__ = ("_context", "_pool", "_pool_of", "holds", "meters")
+    __slots__ = ()
 
-    def __init__(self, pool_of: Callable[[], Pool], meters: Meters, context: Context | None = None) -> None:
-        self._pool_of = pool_of
-        self._pool: Pool | None = None
-        self._context = context
-        self.meters = meters
-        self.holds: dict[int, Hold] = {}
-
-    async def fetch(self, sql: str, *args: object, timeout: float | None = None) -> list[Record]:
+    async def fetch(
+        self, sql: str, *args: object, timeout: float | None = None, replica: bool | None = None
+    ) -> list[Record]:
         """Return all rows."""
-        rows: list[Record] = await self._run(Statement("fetch", sql, args, timeout))
+        rows: list[Record] = await self.run(Statement("fetch", sql, args, timeout), replica=replica)
         return rows
 
-    async def fetchrow(self, sql: str, *args: object, timeout: float | None = None) -> Record | None:
+    async def fetchrow(
+        self, sql: str, *args: object, timeout: float | None = None, replica: bool | None = None
+    ) -> Record | None:
         """Return the first row; None where there is none."""
-        row: Record | None = await self._run(Statement("fetchrow", sql, args, timeout))
+        row: Record | None = await self.run(Statement("fetchrow", sql, args, timeout), replica=replica)
         return row
 
-    async def fetchval(self, sql: str, *args: object, timeout: float | None = None) -> Any:  # noqa: ANN401 (any)
+    async def fetchval(
+        self, sql: str, *args: object, timeout: float | None = None, replica: bool | None = None
+    ) -> Any:  # noqa: ANN401 (what the column holds)
         """Return the first row's first column; None where there is no row."""
-        return await self._run(Statement("fetchval", sql, args, timeout))
+        return await self.run(Statement("fetchval", sql, args, timeout), replica=replica)
 
     async def execute(self, sql: str, *args: object, timeout: float | None = None) -> str:
         """Return the status, e.g. ``UPDATE 3``; without *args*, *sql* may be several statements."""
-        status: str = await self._run(Statement("execute", sql, args, timeout))
+        status: str = await self.run(Statement("execute", sql, args, timeout))
         return status
 
     async def executemany(
-        self,
-        sql: str,
-        args: Iterable[Sequence[object]],
-        *,
-        timeout: float | None = None,
+        self, sql: str, args: Iterable[Sequence[object]], *, timeout: float | None = None
     ) -> None:
         """Run *sql* once for each of *args*: all of them or none."""
-        await self._run(Statement("executemany", sql, (args,), timeout))
+        await self.run(Statement("executemany", sql, (args,), timeout))
+
+    def stream(self, sql: str, *args: object, prefetch: int = 500, timeout: float | None = None) -> Stream:
+        """Iterate over rows that need not fit into memory, *prefetch* at a time: ``async for``.
+
+        It has a transaction and a connection of its own from the first row to the last, or until the loop is
+        left; inside a transaction it is part of that. *timeout* is for each fetch.
+        """
+        if prefetch < 1:
+            raise ConfigurationError(f"prefetch must be at least 1, not {prefetch}")
+        return Stream(self, Batch(sql, args, timeout, prefetch), prefetch)
+
+    async def insert_many(  # noqa: PLR0913 (each is one word on how)
+        self,
+        table: str | Identifier,
+        records: bulk.Records,
+        *,
+        columns: Sequence[str] | None = None,
+        on_error: bulk.OnError = "raise",
+        batch: int = bulk.BATCH,
+        progress: bulk.Progress | None = None,
+        timeout: float | None = None,
+    ) -> bulk.BulkResult:
+        """Insert mappings or sequences, from any iterable or async one, by COPY; *timeout* is for a batch.
+
+        *columns* is the first mapping's keys, or all of the table's, where it is not given. All are written
+        or none, and `RowRefused` names the first that does not fit. ``on_error="collect"`` writes the
+        others; outside a transaction each *batch* is then committed by itself.
+        """
+        asked = bulk.Asked(
+            columns=columns, on_error=on_error, batch=batch, progress=progress, timeout=timeout
+        )
+        return await bulk.insert_many(self, table, records, asked)
+
+    async def upsert_many(  # noqa: PLR0913 (each is one word on how)
+        self,
+        table: str | Identifier,
+        records: bulk.Records,
+        *,
+        key: str | Sequence[str],
+        update: Sequence[str] | None = None,
+        on_duplicate: bulk.OnDuplicate = "last",
+        columns: Sequence[str] | None = None,
+        on_error: bulk.OnError = "raise",
+        batch: int = bulk.BATCH,
+        progress: bulk.Progress | None = None,
+        timeout: float | None = None,
+    ) -> bulk.BulkResult:
+        """Insert records, or *update* those whose *key*, a unique index, is there; else as `insert_many`.
+
+        *update* names columns; None = all but the key, () = leave what is there. Of records with the same
+        key the last, the first, or with "error" only a single one is taken.
+        """
+        asked = bulk.Asked(
+            columns=columns, on_error=on_error, batch=batch, progress=progress, timeout=timeout
+        )
+        return await bulk.upsert_many(self, table, records, asked, bulk.Clash(key, update, on_duplicate))
+
+    def copy_out(
+        self,
+        source: str | Identifier,
+        *args: object,
+        format: bulk.CopyFormat = "csv",  # noqa: A002 (what COPY calls it)
+        header: bool = True,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Iterate over the rows of a query or a table as chunks of a file; *timeout* is for all of it.
+
+        *format* is "csv", with a *header* or without, "text" or "binary". It has a connection of its own
+        until its end, or until the loop is left; inside a transaction it uses that one's.
+        """
+        statement = bulk.CopyOut(source, args, format=format, header=header, timeout=timeout)
+        return bulk.copied(self, statement)
 
     def transaction(
         self, isolation: Isolation | None = None, *, readonly: bool = False, deferrable: bool = False
@@ -77,15 +150,42 @@ class Facade:
 
         Inside another transaction it is a savepoint. Tasks started inside cannot use it: `TransactionMisuse`.
         """
-        if isolation is not None and isolation not in get_args(Isolation):
-            raise ConfigurationError(
-                f"isolation must be one of {', '.join(get_args(Isolation))}, not {isolation!r}"
-            )
-        return Transaction(self, isolation, readonly=readonly, deferrable=deferrable)
+        return Transaction(self, Options(isolation, readonly, deferrable))
+
+    def attempts(
+        self,
+        number: int = 3,
+        *,
+        isolation: Isolation | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+    ) -> Attempts:
+        """Run a transaction again, whole, where others were in its way: ``async for``, then ``async with``.
+
+        That is a serialization failure or a deadlock; any other error, and the last attempt's, flies.
+        """
+        return Attempts(self, number, Options(isolation, readonly, deferrable))
 
     def connection(self) -> AbstractAsyncContextManager[Session]:
-        """Hold an asyncpg connection: this task's statements run on it too, and it is reset afterwards."""
+        """Hold an asyncpg connection: this task's statements run on it too, and it is reset afterwards.
+
+        Only on an asyncio host with lifespan: elsewhere the connection lives on another loop than the caller.
+        """
         return PinnedConnection(self)
+
+    def deadline(self, seconds: float | None) -> None:
+        """Give what follows in this request *seconds* together, waits for connections included; None = all.
+
+        A statement that cannot end in time raises `QueryTimeout`, or `PoolTimeout` if it got no connection.
+        """
+        if seconds is not None and seconds <= 0:
+            raise ConfigurationError(f"deadline must be above 0 seconds, not {seconds}")
+        self.until = None if seconds is None else perf_counter() + seconds
+
+    @property
+    def sync(self) -> SyncFacade:
+        """The same for ``def`` handlers, which run in a thread: it blocks the thread instead of awaiting."""
+        return SyncFacade(self)
 
     @property
     def database(self) -> tuple[str, str, str]:
@@ -112,60 +212,13 @@ class Facade:
         hold = self.hold() if self.holds else None
         return hold if hold is not None and hold.depth > 0 else None
 
-    @property
-    def pool(self) -> Pool:
-        """Where its connections come from; opened at the first use."""
-        if self._pool is None:
-            self._pool = self._pool_of()
-        return self._pool
 
-    def hold(self) -> Hold | None:
-        """Return the hold that this task is in; raises `TransactionMisuse` where it is another task's."""
-        for number in INSIDE.get():
-            if (hold := self.holds.get(number)) is not None:
-                hold.joined()
-                return hold
-        return None
+def current() -> Facade:
+    """Return the facade of the request being served; fits FastAPI's ``Depends``.
 
-    def note(self, error: BaseException) -> None:
-        """Let the layers around this request know of an outage that it met."""
-        if isinstance(error, PoolTimeout):
-            self.meters.pool_timeouts.add()
-        if isinstance(error, OUTAGES):
-            if self._context is not None:
-                self._context.failure = error
-            self.meters.look(self.pool)
-
-    def end(self) -> None:
-        """Take back what tasks that outlive their request still hold; their transactions are rolled back."""
-        for hold in self.holds.values():
-            hold.ended = True
-            if hold.lease is not None:
-                self.pool.home.post(self.pool.discard, hold.lease)
-
-    async def _run(self, statement: Statement) -> Any:  # noqa: ANN401 (whatever the statement returns)
-        pool = self._pool or self.pool
-        hold = self.hold() if self.holds else None
-        began = perf_counter()
-        try:
-            if hold is None:
-                result = await pool.home.call(statement.on_pool, pool)
-            else:
-                hold.wrote = hold.wrote or not statement.traits.reads
-                result = await pool.home.call(_joined, statement, hold.joined())
-        except Exception as error:
-            self.meters.error.add()
-            self.note(error)
-            raise
-        self.meters.ok.add()
-        self.meters.acquire.record(statement.waited)
-        self.meters.query.record(perf_counter() - began - statement.waited)
-        self.meters.look(pool)
-        return result
-
-    def __repr__(self) -> str:
-        return f"<Facade of {'a request' if self._context else 'an open database'}, {len(self.holds)} held>"
-
-
-async def _joined(statement: Statement, lease: Lease) -> Any:  # noqa: ANN401 (whatever the statement returns)
-    return await statement.on(lease)
+    Raises `ConfigurationError` outside a request, or where no `Database` wraps the app.
+    """
+    try:
+        return context.current().db
+    except AttributeError as error:
+        raise ConfigurationError(str(error)) from None

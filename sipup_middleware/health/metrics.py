@@ -114,6 +114,8 @@ def _database(telemetry: Telemetry) -> Section | None:
     return {
         "pool": {state: pool.get(state) for state in ("max", "in_use", "idle", "waiting")},
         "queries_total": sum((queries or {}).values()),
+        "slow_total": _total(telemetry, "database.slow"),
+        "inlined_total": _total(telemetry, "database.inlined"),
         "acquire_ms": _milliseconds(acquired, p50=0.5, p95=0.95),
     }
 
@@ -124,6 +126,10 @@ def _totals(telemetry: Telemetry, name: str, label: str) -> dict[str, int] | Non
     for labels, counter in telemetry.counters(name):
         totals[labels[label]] += counter.value
     return totals or None
+
+
+def _total(telemetry: Telemetry, name: str) -> int:
+    return sum(counter.value for _, counter in telemetry.counters(name))
 
 
 def _gauge(telemetry: Telemetry, name: str) -> float:

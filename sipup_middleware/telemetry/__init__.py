@@ -22,7 +22,9 @@ from sipup_middleware.telemetry.checks import Check, Reading
 from sipup_middleware.telemetry.facts import (
     BackendLost,
     BackendRestored,
+    BudgetAssumed,
     ClientBanned,
+    ConnectionLeaked,
     ErrorUnhandled,
     Fact,
     JobAttemptFailed,
@@ -30,6 +32,7 @@ from sipup_middleware.telemetry.facts import (
     LimitFellBack,
     RequestRefused,
     ResponsesPurged,
+    SlowQuery,
     WarningRaised,
 )
 from sipup_middleware.telemetry.metrics import Counter, Histogram
@@ -38,8 +41,10 @@ from sipup_middleware.telemetry.registry import Observer, Report, Telemetry
 __all__ = (
     "BackendLost",
     "BackendRestored",
+    "BudgetAssumed",
     "Check",
     "ClientBanned",
+    "ConnectionLeaked",
     "Counter",
     "ErrorUnhandled",
     "Fact",
@@ -52,6 +57,7 @@ __all__ = (
     "Report",
     "RequestRefused",
     "ResponsesPurged",
+    "SlowQuery",
     "Telemetry",
     "WarningRaised",
 )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 __all__ = (
     "BackendLost",
     "BackendRestored",
+    "BudgetAssumed",
     "ClientBanned",
+    "ConnectionLeaked",
     "ErrorUnhandled",
     "Fact",
     "JobAttemptFailed",
@@ -15,6 +17,7 @@ __all__ = (
     "LimitFellBack",
     "RequestRefused",
     "ResponsesPurged",
+    "SlowQuery",
     "WarningRaised",
 )
 
@@ -38,6 +41,31 @@ class BackendRestored(Fact):
     """A layer's server answers again; follows `BackendLost`."""
 
     layer: str
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetAssumed(Fact):
+    """Nobody said how many workers share the connections: this process takes them all for its own."""
+
+    layer: str
+    connections: int
+    """That this process may open."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLeaked(Fact):
+    """A connection has been lent for so long that it may never come back; told once a borrowing."""
+
+    route: str
+    """The template of the borrower's route."""
+
+    held_by: str
+    """What holds it: ``transaction``, ``connection``, or a statement's method."""
+
+    where: tuple[str, ...]
+    """``file:line function`` of the borrower and its callers, the innermost first; empty for a statement."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +143,21 @@ class JobsLost(Fact):
     jobs: int
     reason: str
     """The kind of error, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlowQuery(Fact):
+    """A statement took longer than ``slow_query``; told of each statement and route once a minute at most."""
+
+    sql: str
+    """Normalised: ``?`` stands for every literal."""
+
+    route: str
+    """The template of the route that ran it."""
+
+    seconds: float
+    count: int
+    """How often it was slow so far."""
 
 
 @dataclass(frozen=True, slots=True)

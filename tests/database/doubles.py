@@ -21,6 +21,7 @@ class Line:
 
     closed: bool = False
     silent: bool = False
+    quiet: bool = True
     log: list[str] = field(default_factory=list)
 
     async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
@@ -42,6 +43,9 @@ class Line:
 
     def is_closed(self) -> bool:
         return self.closed
+
+    def is_quiet(self) -> bool:
+        return self.quiet
 
     def is_in_transaction(self) -> bool:
         return False
@@ -82,7 +86,13 @@ class Wire:
     url: str
     trips: int = 0
     frozen: bool = False
+    links: int = 0
+    black_holed: int = 0
     server_spoke: bool = True
+
+    def black_hole(self) -> None:
+        """Swallow what those say that are connected now; newcomers get through."""
+        self.black_holed = self.links
 
     def sent(self) -> None:
         self.trips += self.server_spoke
@@ -95,14 +105,20 @@ class Wire:
         found[0] = self.trips - before
 
 
-async def _copy(wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:  # noqa: FBT001 (a direction)
+async def _copy(
+    wire: Wire,
+    link: int,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    up: bool,  # noqa: FBT001 (a direction)
+) -> None:
     try:
         while data := await reader.read(65536):
             if up:
                 wire.sent()
             else:
                 wire.server_spoke = True
-            if not wire.frozen:
+            if not wire.frozen and link > wire.black_holed:
                 writer.write(data)
                 await writer.drain()
     except OSError:
@@ -122,8 +138,9 @@ async def wire_to(database_url: str) -> AsyncIterator[Wire]:
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             up_reader, up_writer = await asyncio.open_unix_connection(upstream)
-            for pair in ((reader, up_writer, True), (up_reader, writer, False)):
-                tasks.add(asyncio.ensure_future(_copy(wire, *pair)))
+            wire.links += 1
+            for ends in ((reader, up_writer, True), (up_reader, writer, False)):
+                tasks.add(asyncio.ensure_future(_copy(wire, wire.links, *ends)))
 
         async def listen() -> asyncio.Server:
             return await asyncio.start_unix_server(accept, Path(directory) / ".s.PGSQL.5432")

@@ -45,9 +45,11 @@ def test_a_url_of_another_kind_is_refused_without_being_printed() -> None:
         ("budget", 0),
         ("workers", 0),
         ("acquire_timeout", 0),
+        ("reserved", -1),
         ("max_waiting", -1),
         ("health_interval", 0),
         ("max_lifetime", -1),
+        ("leak_after", 0),
     ],
 )
 def test_nonsense_is_refused_by_name(field: str, value: float) -> None:
