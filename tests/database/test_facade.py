@@ -223,7 +223,7 @@ async def test_what_the_server_says_against_a_statement_passes_through(db: Facad
     with pytest.raises(asyncpg.DataError):
         await db.fetch("SELECT $1::int", "one")
 
-    assert db.pool.stats()["in_use"] == 0
+    await until(lambda: db.pool.stats()["in_use"] == 0)
 
 
 async def kill(db: Facade, pid: int) -> None:
