@@ -43,6 +43,9 @@ class Line(asyncio.Protocol):
 
         It may be a `Refusal`. Its error is `TimeoutError`, or `ConnectionError` where the line broke.
         """
+        if self._transport.is_closing():  # and it has not told us yet
+            self.end()
+            raise ConnectionError
         answer: asyncio.Future[Any] = self._loop.create_future()
         if not self._asked:
             self._transport.write(command)
@@ -90,7 +93,9 @@ class Line(asyncio.Protocol):
 
     def _flush(self) -> None:
         commands, self._unsent = self._unsent, []
-        self._transport.write(b"".join(commands))
+        if self._transport.is_closing():
+            return self.end()
+        return self._transport.write(b"".join(commands))
 
     def _look_at_the_clock(self) -> None:
         self._timer = None

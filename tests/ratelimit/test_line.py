@@ -44,6 +44,9 @@ class Wire(asyncio.Transport):
     def abort(self) -> None:
         self.ended = True
 
+    def is_closing(self) -> bool:
+        return self.ended
+
     def get_protocol(self) -> asyncio.BaseProtocol:
         return self.protocol
 
@@ -262,5 +265,41 @@ async def test_a_server_that_is_not_there_is_no_answer_by_the_deadline(tmp_path:
         with pytest.raises(Exception, match="No such file"):
             await client.ask(PING, due())
         await client.aclose()
+
+    await at_home(test)
+
+
+async def test_a_transport_that_closed_without_a_word_is_a_broken_line() -> None:
+    async def test() -> None:
+        wire = Wire()
+        line = Line(wire)
+        first = line.ask(PING, due())
+        second = line.ask(PING, due())
+        wire.ended = True
+
+        with pytest.raises(ConnectionError):
+            line.ask(PING, due())
+        with pytest.raises(ConnectionError):
+            await first
+        with pytest.raises(ConnectionError):
+            await second
+        assert not line.alive
+
+    await at_home(test)
+
+
+async def test_nor_is_anything_written_to_one_that_closed_before_its_turn_ended() -> None:
+    async def test() -> None:
+        wire = Wire()
+        line = Line(wire)
+        first = line.ask(PING, due())
+        second = line.ask(PING, due())
+        wire.ended = True
+
+        with pytest.raises(ConnectionError):
+            await second
+        with pytest.raises(ConnectionError):
+            await first
+        assert wire.written == [PING]
 
     await at_home(test)
