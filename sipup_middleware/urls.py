@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 __all__ = ("database_of", "masked")
 
-_SHOWN = frozenset({"application_name", "db", "host", "port", "sslmode", "target_session_attrs"})
+_SHOWN = frozenset({"application_name", "db", "host", "max_bytes", "port", "sslmode", "target_session_attrs"})
 """What a URL's query may say aloud."""
 
 _USER = re.compile(r"(?<=//)([^:/?]*):.*@")

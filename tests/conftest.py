@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
@@ -68,5 +69,10 @@ def database_url(services: Services) -> str:
 
 @pytest.fixture
 def redis_url(services: Services) -> str:
+    """The shared one, without what earlier tests cached there: all hosts share that."""
     assert services.redis_url
+    with redis.Redis.from_url(services.redis_url) as client:
+        for pattern in ("sip:1:c:*", "sip:1:t:*"):
+            for key in client.scan_iter(pattern):
+                client.delete(key)
     return services.redis_url

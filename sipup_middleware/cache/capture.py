@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Iterable
 
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Scope
 
-from sipup_middleware.cache.landing import Landing
-from sipup_middleware.cache.policy import (
-    Answer,
-    Terms,
-    freshness_lifetime,
-    initial_age,
-    settle,
-    storable_fields,
-)
-from sipup_middleware.cache.request import NO_STORE, Request
-from sipup_middleware.cache.rules import Match
-from sipup_middleware.cache.shelf import Placed, Shelf
-from sipup_middleware.cache.status import CacheStatus
+from sipup_middleware.cache.answer import Answer, storable_fields
+from sipup_middleware.cache.asking import Ask
+from sipup_middleware.cache.freshness import initial_age
+from sipup_middleware.cache.groups import group_tags
+from sipup_middleware.cache.policy import Said, Terms, settle
+from sipup_middleware.cache.request import NO_STORE, provokes_errors
+from sipup_middleware.cache.rules import misleads
+from sipup_middleware.cache.shelf import Placed
 from sipup_middleware.cache.stored import CODEC, StoredResponse
-from sipup_middleware.context import Context
-from sipup_middleware.telemetry import Counter
+from sipup_middleware.store.tags import url_tags
 from sipup_middleware.telemetry.routes import template
 
-__all__ = ("Ask", "Capture", "Parts", "without_file_sending")
+__all__ = ("Capture",)
 
 _MOST_BUFFERED = 64 << 20
-_SENDS_FILES = ("http.response.pathsend", "http.response.zerocopysend")
-
-
-@dataclass(slots=True, kw_only=True)
-class Parts:
-    """What every capture of one wrapped app shares."""
-
-    shelf: Shelf
-    status: CacheStatus
-    stored: Counter
-    max_entry: int
-    clock: Callable[[], float]
-    buffered: int = field(default=0, init=False)
-    """Bytes that all captures hold aside at present."""
-
-
-@dataclass(slots=True)  # not frozen: that costs a microsecond a request
-class Ask:
-    """An ASGI call that the store has no answer for, and what is known of it."""
-
-    request: Request
-    why: str
-    """Why this process has none, as RFC 9211 names it."""
-    matches: tuple[Match, ...]
-    context: Context
-    scope: Scope
-    receive: Receive
-    send: Send
+_NOT_MODIFIED = 304
+_FIRST_REFUSAL = 400
+_FIRST_ERROR = 500
+_SILENCE = Said()
 
 
 class Capture:
@@ -65,31 +34,25 @@ class Capture:
     """
 
     __slots__ = (
+        "_answer",
         "_ask",
         "_begun",
         "_born",
         "_fat",
-        "_head",
-        "_land",
-        "_parts",
         "_pieces",
         "_root",
-        "_send",
+        "_scope",
         "_size",
         "_terms",
-        "_why",
     )
 
-    def __init__(self, parts: Parts, ask: Ask, land: Landing, why: str) -> None:
-        self._parts = parts
+    def __init__(self, ask: Ask, scope: Scope) -> None:
         self._ask = ask
-        self._land = land
-        self._why = why
-        self._send = ask.send
-        self._root = ask.scope.get("root_path", "")
-        self._begun = self._born = parts.clock()
+        self._scope = scope
+        """What the app is called with."""
+        self._root = scope.get("root_path", "")
+        self._begun = self._born = ask.parts.clock()
         self._fat = False
-        self._head: tuple[int, list[tuple[bytes, bytes]], int | None] | None = None
         self._terms: Terms | None = None
         self._pieces: list[bytes] = []
         self._size = 0
@@ -105,101 +68,134 @@ class Capture:
         """Pass *message* on."""
         kind = message["type"]
         if kind == "http.response.start":
-            return self._send(self._start(message))
+            return self._ask.send(self._start(message))
         if self._terms is None:
-            return self._send(message)
+            return self._ask.send(message)
         if kind == "http.response.body":
             return self._body(message)
         self.abandon()  # what sends its body in another way has none to copy
-        return self._send(message)
+        return self._ask.send(message)
 
     def abandon(self) -> None:
         """Keep nothing: no one need wait for it."""
         self.drop()
-        self._land("unstorable")
+        self._ask.land("unstorable")
+
+    async def fail(self, error: Exception) -> bool:  # noqa: ARG002 (a validation tells it)
+        """Answer for an app that raised; False = nothing can: it is for the server to tell."""
+        return False
 
     def drop(self) -> None:
         """Let go of what was kept aside."""
         self._terms = None
-        self._pieces.clear()
-        self._parts.buffered -= self._size
-        self._size = 0
+        if self._pieces:
+            self._pieces.clear()
+            self._ask.parts.buffered -= self._size
+            self._size = 0
 
     def _start(self, message: Message) -> Message:
-        headers = list(message.get("headers", ()))
-        answer = Answer(message["status"], headers)
+        ask, parts = self._ask, self._ask.parts
+        headers = message.get("headers", ())
+        self._answer = answer = Answer(message["status"], headers, parts.kinds)
         terms = self._settle(answer, trailers=message.get("trailers", False))
-        if isinstance(terms, Terms):
+        if type(terms) is Terms:
             self._terms = terms
-            self._born = self._parts.clock() - terms.age
-            self._head = answer.status, storable_fields(answer), answer.length
+            told = parts.status.forwarded(ask.why, "stored")
+            if terms.lifetime + terms.swr <= terms.age:  # each has to ask
+                ask.land("unstorable")
         else:
-            self._land("unstorable")
-        outcome = "stored" if isinstance(terms, Terms) else ""
-        extra = self._parts.status.forwarded(self._why, outcome)
-        return {**message, "headers": [*headers, *extra]}
+            told = parts.status.forwarded(ask.why, detail=str(terms))
+            ask.land("unstorable")
+            self._supersede(answer.status, str(terms))
+        return {**message, "headers": [*_without_target(headers, answer, parts.kinds.target), *told]}
 
     def _settle(self, answer: Answer, *, trailers: bool) -> Terms | str:
-        control, flags = self._ask.context.response, self._ask.request.flags
+        ask = self._ask
+        control, flags = ask.context.response, ask.request.flags
         if control.bypassed or flags & NO_STORE:
             return "no-store"
-        if trailers or self._fat or (answer.length or 0) > self._parts.max_entry:
+        if answer.status >= _FIRST_REFUSAL and provokes_errors(ask.scope["headers"]):
+            return "request"
+        if trailers or self._fat or (answer.length or 0) > ask.parts.max_entry:
             return "body"
-        ruled = self._rule_ttl(answer)
-        now = self._parts.clock()
-        declared = freshness_lifetime(answer, now) if control.lifetime is None else control.lifetime
+        if b"cache-groups" in answer.lines and ask.context.tags is not None:
+            ask.context.tags.add(*group_tags(ask.scope, answer.lines[b"cache-groups"]))
+        said = _SILENCE
+        if ask.matches or control.lifetime is not None or control.stale_for is not None:
+            said = Said(control.lifetime, control.stale_for)
+            self._consult_rules(said, answer)
+        now = ask.parts.clock()
         age = initial_age(answer, now, max(0.0, now - self._begun))
-        return settle(answer, flags, age=age, declared=declared, ruled=ruled)
+        self._born = now - age
+        return settle(answer, flags, said, ask.parts.house, now=now, age=age)
 
-    def _rule_ttl(self, answer: Answer) -> float | None:
-        """Return the lifetime by the first rule that covers this media type; its tags count from now on."""
-        kind = answer.media_type
+    def _consult_rules(self, said: Said, answer: Answer) -> None:
+        """Note the lifetime by the first rule that covers this media type; its tags count from now on."""
         for match in self._ask.matches:
-            if match.rule.content_type in {None, kind}:
+            rule = match.rule
+            if rule.content_type is None or rule.content_type == answer.media_type:
                 self._ask.context.response.tag(*match.tags)
-                return match.rule.ttl if match.rule.allows(self._ask.scope["query_string"]) else None
-        return None
+                if rule.allows(self._scope["query_string"]) and not misleads(self._scope["path"]):
+                    said.ruled, said.ruled_stale = rule.ttl, rule.stale
+                return
+
+    def _supersede(self, status: int, reason: str) -> None:
+        """Forget the stored answer whose place this one takes, though it is not stored itself."""
+        ask = self._ask
+        if ask.stale is None or status >= _FIRST_ERROR or status == _NOT_MODIFIED:
+            return
+        if reason not in {"set-cookie", "authorization"}:  # these concern one client
+            ask.forget()
 
     async def _body(self, message: Message) -> None:
+        ask, parts = self._ask, self._ask.parts
         piece = bytes(message.get("body", b""))
         self._pieces.append(piece)
         self._size += len(piece)
-        self._parts.buffered += len(piece)
-        if self._size > self._parts.max_entry or self._parts.buffered > _MOST_BUFFERED:
+        parts.buffered += len(piece)
+        if self._size > parts.max_entry or parts.buffered > _MOST_BUFFERED:
             self.abandon()
         if message.get("more_body", False):
-            return await self._send(message)
+            return await ask.send(message)
         placed = self._keep()
-        await self._send(message)
+        await ask.send(message)
         for key, entry, ttl, tags in placed:
-            await self._ask.context.store.share(key, entry, CODEC, ttl=ttl, tags=tags)
+            await ask.context.store.share(key, entry, CODEC, ttl=ttl, tags=tags)
         return None
 
     def _keep(self) -> list[Placed]:
         """Store the whole answer, before its last message is sent: whoever asks next gets it."""
-        terms, ask = self._terms, self._ask
-        if terms is None or self._head is None:
+        terms, answer = self._terms, self._answer
+        if terms is None:
             return []
-        status, fields, length = self._head
-        if self._fat or length not in {None, self._size}:
+        if self._fat or (answer.length is not None and answer.length != self._size):
             self.abandon()  # shorter or longer than it declared
             return []
-        conditions = self._born, terms.lifetime, terms.refuses
-        route = template(ask.scope, self._root)
-        stored = StoredResponse(status, fields, b"".join(self._pieces), conditions, route=route)
-        placed = self._parts.shelf.keep(ask.scope, ask.request.key, stored, terms.vary)
+        route = template(self._scope, self._root)
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        stored = StoredResponse(answer, storable_fields(answer), body, terms, born=self._born, route=route)
+        placed = self._place(stored, terms)
         self.drop()
+        self._ask.land("stored" if placed else "again")
+        return placed
+
+    def _place(self, stored: StoredResponse, terms: Terms) -> list[Placed]:
+        ask, scope, tags = self._ask, self._ask.scope, self._ask.context.tags
+        assert tags is not None  # noqa: S101 (collected since the app was asked)
+        if stored.etag is not None or stored.modified is not None:
+            stored.tags = tuple(dict.fromkeys(tags.names))
+        tags.add(*url_tags(scope["path"], scope["query_string"].decode("latin-1")))
+        until = self._born + terms.until
+        placed = ask.parts.shelf.keep(scope, ask.request.key, stored, terms.vary, until=until, tags=tags)
         if placed:
-            self._parts.stored.add()
-        self._land("stored" if placed else "again")
+            ask.parts.stored.add()
         return placed
 
 
-def without_file_sending(scope: Scope) -> None:
-    """Withhold the extensions by which an app has the server send a file: we would not see its body.
-
-    The dict of extensions is the server's, and stays as it is; *scope* is the copy of the outermost layer.
-    """
-    extensions = scope["extensions"]
-    if any(name in extensions for name in _SENDS_FILES):
-        scope["extensions"] = {name: extensions[name] for name in extensions if name not in _SENDS_FILES}
+def _without_target(
+    headers: Iterable[tuple[bytes, bytes]], answer: Answer, target: bytes | None
+) -> Iterable[tuple[bytes, bytes]]:
+    """Return *headers* without those of the field that is for us alone."""
+    if not answer.own:
+        return headers
+    return [pair for pair in headers if pair[0].lower() != target]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from calendar import timegm
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import gmtime
 
 __all__ = ("parse_date",)
@@ -14,6 +15,8 @@ _MONTH = rb"(?P<month>" + b"|".join(_MONTHS) + rb")"
 _TIME = rb"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
 _DAY = rb"(?:mon|tue|wed|thu|fri|sat|sun)"
 _WEEKDAY = rb"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+
+_LONGEST = len(b"Wednesday, 09-Nov-94 08:49:37 GMT")
 
 _FORMATS = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -28,6 +31,11 @@ _FORMATS = tuple(
 
 def parse_date(value: bytes) -> int | None:
     """Return the seconds since the epoch; None for what is not one of the three formats, in GMT."""
+    return _parse(value) if len(value) <= _LONGEST else None
+
+
+@lru_cache(maxsize=1024)  # a second has one Date, and an app few of the other dates
+def _parse(value: bytes) -> int | None:
     for pattern in _FORMATS:
         if read := pattern.fullmatch(value):
             return _seconds(read)

@@ -8,8 +8,29 @@ from collections.abc import Iterable, Iterator
 __all__ = ("Directives", "delta_seconds", "parse_directives", "split_list")
 
 Directives = dict[bytes, bytes | None]
+"""Arguments by name."""
 
 _FURTHEST = 1 << 31
+_LISTING = frozenset({b"no-cache", b"private"})
+_SWITCHES = frozenset({b"*", b"0", b"1", b"all", b"on", b"true", b"yes"})
+"""What stands behind ``private=`` where somebody takes it for a switch."""
+
+_FORBIDDING = frozenset({b"no-cache", b"no-store", b"private"})
+_KNOWN = _FORBIDDING | {
+    b"immutable",
+    b"max-age",
+    b"max-stale",
+    b"min-fresh",
+    b"must-revalidate",
+    b"must-understand",
+    b"no-transform",
+    b"only-if-cached",
+    b"proxy-revalidate",
+    b"public",
+    b"s-maxage",
+    b"stale-if-error",
+    b"stale-while-revalidate",
+}
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 
@@ -22,16 +43,23 @@ def split_list(value: bytes) -> list[bytes]:
 
 
 def parse_directives(lines: Iterable[bytes]) -> Directives:
-    """Return the directives of all *lines*, names in lower case; of a duplicate number the smaller counts."""
+    """Return the directives of all *lines*, names in lower case.
+
+    Of a duplicate the stricter counts: of numbers the smaller, of lists of fields all, and without a list the
+    whole answer.
+    """
     directives: Directives = {}
-    for line in lines:
-        for member in split_list(line):
-            name, given, argument = member.partition(b"=")
-            name = name.strip(b" \t").lower()
-            value = _unquote(argument.strip(b" \t")) if given else None
-            if name in directives:
-                value = _stricter(directives[name], value)
-            directives[name] = value
+    for member in (each for line in lines for each in split_list(line)):  # a quote does not span lines
+        name, given, argument = member.partition(b"=")
+        name = name.strip(b" \t").lower()
+        value = _unquote(argument.strip(b" \t")) if given else None
+        if name in _LISTING and value and (value.lower() in _SWITCHES or b'"' in value):
+            value = None  # no list: it can only mean the whole
+        if name in directives:
+            value = _stricter(name, directives[name], value)
+        directives[name] = value
+        if name not in _KNOWN:
+            directives |= dict.fromkeys(_misspelt(member))
     return directives
 
 
@@ -45,13 +73,23 @@ def delta_seconds(value: bytes | None) -> int:
     return min(int(value), _FURTHEST) if len(value) < 20 else _FURTHEST  # noqa: PLR2004 (int() of megabytes is slow)
 
 
+def _misspelt(member: bytes) -> frozenset[bytes]:
+    """Return what *member* forbids though it is no directive: "private; max-age=60", "no_cache"."""
+    if b'="' in member:  # a quoted argument of an extension is none of ours
+        return frozenset()
+    words = member.lower().replace(b";", b" ").replace(b"_", b"-").split()
+    return _FORBIDDING.intersection(word.strip(b"\"'") for word in words)
+
+
 def _unquote(value: bytes) -> bytes:
     if len(value) > 1 and value.startswith(b'"') and value.endswith(b'"'):
         return _ESCAPE.sub(rb"\1", value[1:-1])
     return value
 
 
-def _stricter(one: bytes | None, other: bytes | None) -> bytes | None:
+def _stricter(name: bytes, one: bytes | None, other: bytes | None) -> bytes | None:
+    if name in _LISTING:
+        return one + b"," + other if one and other else None
     return one if delta_seconds(one) <= delta_seconds(other) else other
 
 

@@ -1,217 +1,137 @@
-"""What may be stored and for how long: RFC 9111, sections 3 and 4.2. No clock, no I/O, no ASGI."""
+"""What may be stored, for how long and for whom: RFC 9111, section 3. No clock, no I/O, no ASGI."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
-from sipup_middleware.cache.dates import parse_date
-from sipup_middleware.cache.directives import (
-    Directives,
-    delta_seconds,
-    parse_directives,
-    split_list,
-)
-from sipup_middleware.cache.request import AUTHORIZATION, COOKIE
+from sipup_middleware.cache.answer import Answer
+from sipup_middleware.cache.freshness import freshness_lifetime, heuristic_lifetime, retention
+from sipup_middleware.cache.request import AUTHORIZATION, COOKIE, QUERY
 from sipup_middleware.cache.vary import vary_fields
 
-__all__ = ("Answer", "Terms", "freshness_lifetime", "initial_age", "settle", "storable_fields")
-
-Fields = list[tuple[bytes, bytes]]
+__all__ = ("House", "Said", "Terms", "settle")
 
 _FIRST_FINAL = 200
-_NEVER = frozenset({206, 304})
+_NEVER = frozenset({206, 304, 428, 429, 431, 511})
+"""Not the whole, no answer at all, and what RFC 6585 says must not be stored."""
+
+_FIRST_ERROR = 400
 _RULED = frozenset({200, 203, 204, 300, 301, 308, 410})
 _UNDERSTOOD = _RULED | {302, 303, 307, 400, 401, 403, 404, 405, 414, 421, 451, 500, 501, 502, 503, 504}
-_TO_ANY_CLIENT = frozenset({b"public", b"s-maxage", b"must-revalidate"})
-
-_CONNECTION = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authentication-info",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-_ONE_CLIENTS = (b"ratelimit", b"x-ratelimit")
-_DROPPED = _CONNECTION | {b"age", b"retry-after"}
-_TELLING = frozenset(
-    {
-        b"age",
-        b"cache-control",
-        b"connection",
-        b"content-range",
-        b"date",
-        b"expires",
-        b"set-cookie",
-        b"vary",
-    }
-)
 
 
-class Answer:
-    """The head of a response as the cache reads it, in one pass; field names in lower case."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What a layer allows to every answer."""
 
-    __slots__ = ("directives", "fields", "length", "lines", "media_type", "status")
-
-    def __init__(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self.status = status
-        self.lines: dict[bytes, list[bytes]] = {}
-        """Of the fields that decide on storing; empty for most answers, which then need no further look."""
-        self.fields: Fields = []
-        """All that may be kept, as they were sent."""
-        lengths: list[bytes] = []
-        types: list[bytes] = []
-        for name, value in headers:
-            lower = name.lower()
-            if lower in _TELLING:
-                self.lines.setdefault(lower, []).append(value.strip(b" \t"))
-            elif lower == b"content-length":
-                lengths.append(value.strip(b" \t"))
-            elif lower == b"content-type":
-                types.append(value)
-            if lower not in _DROPPED and not lower.startswith(_ONE_CLIENTS):
-                self.fields.append((bytes(name), bytes(value)))
-        self.length = _length(lengths) if lengths else None
-        """The declared Content-Length; -1 where it is none that a body can have, None without one."""
-        self.media_type = _media_type(bytes(types[0])) if types else ""
-        """The Content-Type without its parameters, in lower case."""
-        self.directives: Directives = parse_directives(self.all(b"cache-control")) if self.lines else {}
-
-    def all(self, name: bytes) -> list[bytes]:
-        """Return the values of every line of the deciding field *name*."""
-        return self.lines.get(name, [])
-
-    def date(self, name: bytes) -> int | None:
-        """Return the date in the field *name*; None where it is absent, doubled or not a date."""
-        lines = self.all(name)
-        return parse_date(lines[0]) if len(lines) == 1 else None
+    heuristic: float = 0.0
+    stale_if_error: float = 0.0
+    store_set_cookie: bool = False
 
 
 @dataclass(slots=True)  # not frozen: that costs a microsecond a response
+class Said:
+    """What else than the response tells how long it lives."""
+
+    lifetime: float | None = None
+    """The handler's word, before what the response declares."""
+
+    stale: float | None = None
+    """The handler's word on how long it may be served stale while it is made anew."""
+
+    ruled: float | None = None
+    """A rule's lifetime, where nothing is declared."""
+
+    ruled_stale: float = 0.0
+
+
 class Terms:
     """On which a response is stored."""
 
-    lifetime: float
-    """Seconds that it is fresh, from when it was made."""
+    __slots__ = ("age", "immutable", "lifetime", "never_stale", "refuses", "sie", "swr", "until", "vary")
 
-    age: float
-    """Seconds that have passed of these."""
+    def __init__(self, lifetime: float, age: float, refuses: int, vary: tuple[bytes, ...]) -> None:
+        self.lifetime = lifetime
+        """Seconds that it is fresh, from when it was made."""
+        self.age = age
+        """Seconds that have passed of these."""
+        self.refuses = refuses
+        """Flags of the requests that it must not be shown to."""
+        self.vary = vary
+        self.swr = self.sie = 0.0
+        """Seconds after its lifetime in which it may be served while it is made anew, and on an error."""
+        self.never_stale = self.immutable = False
+        self.until = lifetime
+        """Seconds that it is worth keeping, from when it was made."""
 
-    refuses: int
-    """Flags of the requests that it must not be shown to."""
 
-    vary: tuple[bytes, ...]
-
-
-def settle(
-    answer: Answer, flags: int, *, age: float, declared: float | None, ruled: float | None
+def settle(  # noqa: PLR0913 (all that is known, in one place)
+    answer: Answer, flags: int, said: Said, house: House, *, now: float, age: float
 ) -> Terms | str:
     """Return the terms on which *answer* may be stored; else why it may not.
 
-    *flags* are the request's, *age* the answer's on arrival; *declared* is the lifetime that the handler or
-    the response states, *ruled* what counts where neither does.
+    *flags* are the request's, *age* the answer's on arrival.
     """
-    if reason := _forbidden(answer, flags):
+    if reason := _forbidden(answer, flags, house):
         return reason
-    vary = vary_fields(answer.all(b"vary")) if answer.lines else ()
+    vary = vary_fields(answer.lines[b"vary"]) if b"vary" in answer.lines else ()
     if vary is None:
         return "vary"
-    if declared is None and (answer.status not in _RULED or flags & (COOKIE | AUTHORIZATION)):
-        ruled = None
-    lifetime = ruled if declared is None else declared
+    control = answer.control
+    declared = freshness_lifetime(answer, now)
+    if said.lifetime is not None and not control.no_cache:
+        declared = said.lifetime
+    lifetime = _undeclared(answer, flags, said, house, now) if declared is None else declared
     if lifetime is None:
         return "undeclared"
-    if lifetime <= age:
-        return "stale"
-    refuses = 0 if _to_any_client(answer) else AUTHORIZATION
-    return Terms(lifetime, age, refuses | (COOKIE if declared is None else 0), vary)
+    refuses = 0 if control.to_any_client else AUTHORIZATION
+    terms = Terms(lifetime, age, refuses | (COOKIE if declared is None else 0), vary)
+    _allow_stale(terms, answer, said, house, ruled=declared is None)
+    wanted = lifetime or (said.lifetime is None and declared is not None)
+    return terms if wanted and terms.until > age else "stale"
 
 
-def freshness_lifetime(answer: Answer, now: float) -> float | None:
-    """Return the seconds that the response declares; None where it does not (RFC 9111, section 4.2.1)."""
-    if not answer.lines:
+def _undeclared(answer: Answer, flags: int, said: Said, house: House, now: float) -> float | None:
+    """Return what a rule, else a guess, gives an answer that says nothing, to a request of nobody."""
+    if flags & (COOKIE | AUTHORIZATION):
         return None
-    for name in (b"s-maxage", b"max-age"):
-        if name in answer.directives:
-            return delta_seconds(answer.directives[name])
-    expires = set(answer.all(b"expires"))
-    if not expires:
-        return None
-    date = parse_date(expires.pop())
-    if date is None or expires:  # no date, or two: stale
-        return 0.0
-    sent = answer.date(b"date")
-    return max(0.0, date - (now if sent is None else sent))
+    if said.ruled is not None:
+        return said.ruled if answer.status in _RULED else None
+    return heuristic_lifetime(answer, now, share=house.heuristic, has_query=bool(flags & QUERY))
 
 
-def initial_age(answer: Answer, now: float, delay: float) -> float:
-    """Return how old the response was on arrival (RFC 9111, section 4.2.3).
-
-    *delay* makes up for the way from another cache: it counts where one has stated an Age.
-    """
-    if not answer.lines:
-        return 0.0
-    sent = answer.date(b"date")
-    apparent = 0.0 if sent is None else max(0.0, now - sent)
-    stated = b",".join(answer.all(b"age")).partition(b",")[0].strip(b" \t")
-    return max(apparent, delta_seconds(stated) + delay if stated.isdigit() else 0.0)
-
-
-def storable_fields(answer: Answer) -> Fields:
-    """Return the lines to keep: not the connection's (RFC 9111, section 3.1), nor one client's."""
-    named = {name.lower() for line in answer.all(b"connection") for name in split_list(line)}
-    return [pair for pair in answer.fields if pair[0].lower() not in named] if named else answer.fields
-
-
-def _length(lines: list[bytes]) -> int:
-    value, *others = set(lines)
-    return -1 if others or not value.isdigit() or len(value) > 18 else int(value)  # noqa: PLR2004 (2**60 < 10**18)
+def _allow_stale(terms: Terms, answer: Answer, said: Said, house: House, *, ruled: bool) -> None:
+    """Set the windows of RFC 5861, and how long the answer is worth keeping."""
+    lifetime, control = terms.lifetime, answer.control
+    terms.immutable = control.immutable
+    terms.never_stale = control.never_stale
+    longest = retention(answer, lifetime)
+    if not control.never_stale:
+        swr, sie = control.swr, control.sie
+        if sie is None:
+            sie = house.stale_if_error if lifetime > terms.age else 0.0
+        if said.stale is not None:
+            swr = said.stale
+        elif swr is None:
+            swr = said.ruled_stale if ruled else 0.0
+        terms.swr, terms.sie = swr, sie
+        longest = max(longest, swr, sie)
+    terms.until = lifetime + longest
 
 
-@lru_cache(maxsize=256)
-def _media_type(value: bytes) -> str:
-    return value.partition(b";")[0].strip().lower().decode("latin-1")
-
-
-def _forbidden(answer: Answer, flags: int) -> str | None:
+def _forbidden(answer: Answer, flags: int, house: House) -> str | None:
     """Return what forbids a shared cache to store this: RFC 9111, section 3, and Set-Cookie."""
-    if not _is_whole(answer):
+    status, control, lines = answer.status, answer.control, answer.lines
+    if status < _FIRST_FINAL or status in _NEVER or answer.length == -1 or b"content-range" in lines:
         return "status"
-    if flags & AUTHORIZATION and not _to_any_client(answer):
-        return "authorization"
-    return _forbids_itself(answer) if answer.lines else None
-
-
-def _forbids_itself(answer: Answer) -> str | None:
-    directives = answer.directives
-    if b"no-store" in directives and b"must-understand" not in directives:
+    if flags & AUTHORIZATION and (not control.to_any_client or status >= _FIRST_ERROR):
+        return "authorization"  # what is wrong may be the credentials: others have none, or their own
+    if control.must_understand and status not in _UNDERSTOOD:
+        return "status"
+    if control.no_store and not control.must_understand:  # section 5.2.2.3
         return "no-store"
-    for name in (
-        b"private",
-        b"no-cache",
-    ):  # with a list of fields too: the whole is the safe reading of a part
-        if name in directives:
-            return name.decode()
-    return "set-cookie" if b"set-cookie" in answer.lines else None
-
-
-def _is_whole(answer: Answer) -> bool:
-    """Say whether this is a final response, not a part of one, of a status that we may store."""
-    if answer.status < _FIRST_FINAL or answer.status in _NEVER:
-        return False
-    if b"must-understand" in answer.directives and answer.status not in _UNDERSTOOD:
-        return False
-    return b"content-range" not in answer.lines and answer.length != -1
-
-
-def _to_any_client(answer: Answer) -> bool:
-    """RFC 9111, section 3.5: what allows an answer to one with credentials to be shown to others."""
-    return bool(answer.directives) and not _TO_ANY_CLIENT.isdisjoint(answer.directives)
+    if control.private:
+        return "private"
+    sets_cookie = b"set-cookie" in lines and b"set-cookie" not in control.unlisted
+    forbids = sets_cookie and not house.store_set_cookie
+    return "set-cookie" if forbids else None if answer.is_clean else "field"

@@ -1,54 +1,73 @@
-"""Send a stored answer."""
+"""Send a stored answer: whole, a part of it, or that the client has it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from starlette.types import Scope, Send
 
-from starlette.types import Message, Scope, Send
-
-from sipup_middleware.cache.request import CONDITIONAL, Request
-from sipup_middleware.cache.status import CacheStatus
+from sipup_middleware.cache.ranges import content_range, requested_slice, unsatisfied
+from sipup_middleware.cache.request import CONDITIONAL, RANGE
+from sipup_middleware.cache.status import Told
 from sipup_middleware.cache.stored import StoredResponse
 from sipup_middleware.cache.validators import not_modified
-from sipup_middleware.telemetry import Counter
 
-__all__ = ("Replay",)
+__all__ = ("replay",)
 
-_EMPTY: Message = {"type": "http.response.body", "body": b""}
+_OK = 200
+_ASKS_FOR_LESS = CONDITIONAL | RANGE
+_REPRESENTATION = frozenset(
+    {
+        b"content-encoding",
+        b"content-language",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+    }
+)
 
 
-class Replay:
-    """Two messages, of which nothing but the age and the Cache-Status is made for this request."""
+async def replay(stored: StoredResponse, flags: int, told: Told, scope: Scope, send: Send) -> None:
+    """Answer the request of *scope*, which has these *flags*, with *stored*; *told* are more header lines."""
+    if "sipup" in scope:
+        scope["sipup"].route = stored.route
+    if flags & _ASKS_FOR_LESS and (less := _less(stored, flags, scope)) is not None:
+        status, fields, body = less
+    else:
+        status, fields, body = stored.status, stored.fields, stored.body
+    await send({"type": "http.response.start", "status": status, "headers": [*fields, *told]})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
-    __slots__ = ("_clock", "_hits", "_status")
 
-    def __init__(self, *, status: CacheStatus, hits: Counter, clock: Callable[[], float]) -> None:
-        self._status = status
-        self._hits = hits
-        self._clock = clock
+def _less(
+    stored: StoredResponse, flags: int, scope: Scope
+) -> tuple[int, list[tuple[bytes, bytes]], bytes] | None:
+    """Return status, fields and body of a 304, 206 or 416; None = the whole is to be sent.
 
-    async def __call__(
-        self, stored: StoredResponse, request: Request, scope: Scope, send: Send, *, collapsed_by: str = ""
-    ) -> None:
-        """Answer with *stored*; *collapsed_by* is why the request was forwarded that this one waited for."""
-        self._hits.add()
-        if "sipup" in scope:
-            scope["sipup"].route = stored.route
-        age = self._clock() - stored.born
-        if age < 0:  # the clock went back
-            age = 0.0
-        extra = self._status.hit(age, stored.lifetime - age)
-        if collapsed_by:
-            extra = (extra[0], *self._status.forwarded(collapsed_by, "collapsed"))
-        if request.flags & CONDITIONAL and self._has_it(stored, scope):
-            await send(stored.start_not_modified(extra))
-            return await send({**_EMPTY})
-        await send(stored.start(extra))
-        if scope["method"] == "HEAD":
-            return await send({**_EMPTY})
-        return await send({"type": "http.response.body", "body": stored.body})
+    RFC 9110, section 13.2.2: preconditions come before Range; both count only where the answer would be a
+    success (sections 13.2.1 and 14.2).
+    """
+    if flags & CONDITIONAL and _has_it(stored, scope):
+        return 304, _without(stored, _REPRESENTATION), b""
+    if not flags & RANGE or stored.status != _OK or scope["method"] != "GET":
+        return None
+    length = len(stored.body)
+    part = requested_slice(
+        scope["headers"], length=length, etag=stored.etag, modified=stored.modified, date=stored.date
+    )
+    if part is None:
+        return None
+    if part == "unsatisfiable":
+        return 416, [(b"content-range", unsatisfied(length)), (b"content-length", b"0")], b""
+    first, beyond = part
+    fields = _without(stored, {b"content-length"})
+    fields.append((b"content-range", content_range(first, beyond, length)))
+    fields.append((b"content-length", b"%d" % (beyond - first)))
+    return 206, fields, stored.body[first:beyond]
 
-    def _has_it(self, stored: StoredResponse, scope: Scope) -> bool:
-        """Preconditions count only where the answer would be a success (RFC 9110, section 13.2.1)."""
-        succeeded = 200 <= stored.status < 300  # noqa: PLR2004 (2xx)
-        return succeeded and not_modified(scope["headers"], stored.etag, stored.modified)
+
+def _has_it(stored: StoredResponse, scope: Scope) -> bool:
+    succeeded = 200 <= stored.status < 300  # noqa: PLR2004 (2xx)
+    return succeeded and not_modified(scope["headers"], stored.etag, stored.since())
+
+
+def _without(stored: StoredResponse, names: frozenset[bytes] | set[bytes]) -> list[tuple[bytes, bytes]]:
+    return [pair for pair in stored.fields if pair[0].lower() not in names]

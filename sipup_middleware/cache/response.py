@@ -20,12 +20,14 @@ class ResponseControl:
     It must be told before the response starts, except for its tags, which count until the response ends.
     """
 
-    __slots__ = ("_tags", "bypassed", "lifetime")
+    __slots__ = ("_tags", "bypassed", "lifetime", "stale_for")
 
     def __init__(self, tags: TagSet | None) -> None:
         self._tags = tags
         self.lifetime: float | None = None
         """Seconds that the handler set."""
+        self.stale_for: float | None = None
+        """Seconds, likewise."""
         self.bypassed = False
 
     def tag(self, *names: str) -> ResponseControl:
@@ -39,12 +41,21 @@ class ResponseControl:
 
         ``private``, ``no-store``, ``no-cache``, Set-Cookie and ``Vary: *`` still forbid to.
         """
-        if not isfinite(seconds) or seconds < 0:
-            raise ConfigurationError(f"ttl must be at least 0 seconds, not {seconds}")
-        self.lifetime = seconds
+        self.lifetime = _checked("ttl", seconds)
+        return self
+
+    def stale(self, seconds: float) -> ResponseControl:
+        """Serve this response *seconds* longer while a new one is made; must-revalidate forbids it."""
+        self.stale_for = _checked("stale", seconds)
         return self
 
     def bypass(self) -> ResponseControl:
         """Do not store this response."""
         self.bypassed = True
         return self
+
+
+def _checked(name: str, seconds: float) -> float:
+    if not isfinite(seconds) or seconds < 0:
+        raise ConfigurationError(f"{name} must be at least 0 seconds, not {seconds}")
+    return seconds

@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 from sipup_middleware.errors import ConfigurationError
 
-__all__ = ("Match", "Rule", "forbids", "match_rules")
+__all__ = ("Match", "Rule", "forbids", "match_rules", "misleads")
 
 _NAME = re.compile(r"\{(\w+)\}")
+_DOTS = frozenset({".", ".."})
 _PIECE = re.compile(r"\{([A-Za-z_]\w*)\}|(\*)|([^{}*]+)|(.)")
 
 
@@ -30,6 +31,9 @@ class Rule:
     ttl: float = field(kw_only=True)
     """Seconds; 0 = do not store."""
 
+    stale: float = field(default=0.0, kw_only=True)
+    """Seconds after these in which the old answer is served while one request makes a new one."""
+
     content_type: str | None = field(default=None, kw_only=True)
     """Only answers of this media type, whatever its parameters; None = any."""
 
@@ -45,8 +49,8 @@ class Rule:
     """The same for every path, where no tag is to be filled."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.ttl, bool) or not isfinite(self.ttl) or self.ttl < 0:
-            raise ConfigurationError(f"Rule.ttl must be at least 0 seconds, not {self.ttl}")
+        _check_seconds("ttl", self.ttl)
+        _check_seconds("stale", self.stale)
         for name in ("query", "tags"):
             if isinstance(getattr(self, name), str):
                 raise ConfigurationError(f"Rule.{name} takes a sequence of names, not a string")
@@ -109,12 +113,42 @@ def forbids(matches: tuple[Match, ...], query: bytes) -> bool:
     return bool(matches) and matches[0].rule.content_type is None and not matches[0].rule.allows(query)
 
 
+def misleads(path: str) -> bool:
+    """Say whether an app may read *path* as another one than a rule does: "/static/../account".
+
+    That is where it holds dot segments, backslashes or control characters, or hides them.
+    """
+    if "%" in path:
+        path = unquote(path)
+    if "\\" in path or not path.isprintable():
+        return True
+    return "/." in path and not _DOTS.isdisjoint(path.split("/"))
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if isinstance(seconds, bool) or not isfinite(seconds) or seconds < 0:
+        raise ConfigurationError(f"Rule.{name} must be at least 0 seconds, not {seconds}")
+
+
 def _compile(path: str) -> re.Pattern[str]:
     if not path.startswith(("/", "*")):
         raise ConfigurationError(f"Rule.path must begin with '/', not {path!r}")
-    pattern = ""
-    for name, anything, text, stray in _PIECE.findall(path):
-        if stray or (name and f"<{name}>" in pattern):
-            raise ConfigurationError(f"Rule.path {path!r} must hold each {{name}} once, and no other brace")
-        pattern += f"(?P<{name}>[^/]+)" if name else ".*" if anything else re.escape(text)
-    return re.compile(pattern, re.DOTALL)
+    pieces = _PIECE.findall(path)
+    names = [name for name, *_ in pieces if name]
+    if any(stray for *_, stray in pieces) or len(set(names)) < len(names):
+        raise ConfigurationError(f"Rule.path {path!r} must hold each {{name}} once, and no other brace")
+    head, brace, tail = path.rpartition("}")
+    pattern = "".join(
+        f"(?P<{name}>[^/]+)" if name else ".*" if anything else re.escape(text)
+        for name, anything, text, _ in _PIECE.findall(head + brace)
+    )
+    return re.compile(pattern + _glob(tail), re.DOTALL)
+
+
+def _glob(text: str) -> str:
+    """Return the pattern of *text*, which holds no names; however many stars, it never looks back twice."""
+    first, *others = map(re.escape, text.split("*"))
+    if not others:
+        return first
+    *middle, last = others
+    return f"{first}{''.join(f'(?>.*?{each})' for each in middle)}.*{last}"

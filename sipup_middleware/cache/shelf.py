@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from starlette.types import Scope
 
 from sipup_middleware.cache.stored import CODEC, Entry, StoredResponse, Variants
-from sipup_middleware.context import Context
+from sipup_middleware.cache.vary import variant
 from sipup_middleware.store import OpenStore, TagSet
 
 __all__ = ("Found", "Placed", "Shelf")
@@ -30,7 +30,7 @@ class Shelf:
         self._clock = clock
 
     def peek(self, store: OpenStore, key: bytes, headers: Headers) -> Found:
-        """Return the fresh answer in this process to a request with these *headers*."""
+        """Return the answer in this process to a request with these *headers*, fresh or stale."""
         found = store.peek(key)
         if type(found) is Variants:
             found = store.peek(found.key(key, headers))
@@ -38,11 +38,16 @@ class Shelf:
         return found if type(found) is StoredResponse else "uri-miss"
 
     async def fetch(self, store: OpenStore, key: bytes, headers: Headers) -> Found:
-        """Return the fresh answer, of this process or the second tier."""
+        """Return the answer, fresh or stale, of this process or the second tier."""
         found = await store.get(key, CODEC)
         if type(found) is Variants:
             found = await store.get(found.key(key, headers), CODEC)
             return found if type(found) is StoredResponse else "vary-miss"
+        return found if type(found) is StoredResponse else "uri-miss"
+
+    async def refetch(self, store: OpenStore, key: bytes, headers: Headers) -> Found:
+        """Return the answer that another process may have renewed in the second tier."""
+        found = await store.refetch(self.place(store, key, headers), CODEC)
         return found if type(found) is StoredResponse else "uri-miss"
 
     def place(self, store: OpenStore, key: bytes, headers: Headers) -> bytes:
@@ -50,22 +55,39 @@ class Shelf:
         found = store.peek(key)
         return found.key(key, headers) if type(found) is Variants else key
 
-    def keep(self, scope: Scope, key: bytes, answer: StoredResponse, vary: tuple[bytes, ...]) -> list[Placed]:
-        """Place *answer* in this process; return what is to be shared; nothing = it was refused."""
-        context: Context = scope["sipup"]
-        store, tags, now = context.store, context.tags or context.store.collect(), self._clock()
-        ttl = answer.born + answer.lifetime - now
+    def drop(self, store: OpenStore, key: bytes, headers: Headers) -> None:
+        """Forget the answer to a request with these *headers*; its other variants stay."""
+        store.delete(self.place(store, key, headers))
+
+    def keep(  # noqa: PLR0913 (a key, a thing, and on what terms it lies there)
+        self,
+        scope: Scope,
+        key: bytes,
+        answer: StoredResponse,
+        vary: tuple[bytes, ...],
+        *,
+        until: float,
+        tags: TagSet,
+    ) -> list[Placed]:
+        """Place *answer* in this process, *until* then; return what is to be shared; nothing = refused."""
+        store: OpenStore = scope["sipup"].store
+        now = self._clock()
+        ttl = until - now
         if not vary:
-            return self._put(store, [(key, answer, ttl, tags)])
+            return [(key, answer, ttl, tags)] if store.keep(key, answer, CODEC, ttl=ttl, tags=tags) else []
         found = store.peek(key)
         if type(found) is not Variants or found.fields != vary:
             found = Variants(vary, (), now)
-        own = found.key(key, scope["headers"])
-        kept = found.adding(own[len(key) :], now + ttl, most=self._most)
-        for one in found.kept:
-            if one not in kept.kept:
-                store.delete(key + one)
-        return self._put(store, [(own, answer, ttl, tags), (key, kept, kept.until - now, store.collect())])
+        one = variant(found.fields, scope["headers"])
+        kept = found.adding(one, until, most=self._most)
+        for each in found.kept:
+            if each not in kept.kept:
+                store.delete(found.named(each, key))
+        placed: list[Placed] = [
+            (found.named(one, key), answer, ttl, tags),
+            (key, kept, kept.until - now, store.collect()),
+        ]
+        return self._put(store, placed)
 
     def _put(self, store: OpenStore, placed: list[Placed]) -> list[Placed]:
         for key, entry, ttl, tags in placed:

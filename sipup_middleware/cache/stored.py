@@ -5,68 +5,77 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from starlette.types import Message
-
+from sipup_middleware.cache.answer import Answer, Fields
 from sipup_middleware.cache.dates import parse_date
+from sipup_middleware.cache.policy import Terms
 from sipup_middleware.cache.vary import variant
 
 __all__ = ("CODEC", "Entry", "EntryCodec", "StoredResponse", "Variants")
 
-Fields = tuple[tuple[bytes, bytes], ...]
-
 _BODILESS = frozenset({204, 205})
-_OVERHEAD = 200
-_REPRESENTATION = frozenset(
-    {
-        b"content-encoding",
-        b"content-language",
-        b"content-length",
-        b"content-range",
-        b"content-type",
-    }
-)
+_OVERHEAD = 400
+_A_LINE = 100
+_FURTHEST = 1e12
+"""Seconds, from the epoch or otherwise."""
 
 
 class StoredResponse:
     """An answer, ready to be sent; never changed after it is made."""
 
-    __slots__ = ("body", "born", "etag", "fields", "lifetime", "modified", "refuses", "route", "status")
+    __slots__ = (
+        "body",
+        "born",
+        "date",
+        "etag",
+        "fields",
+        "immutable",
+        "lifetime",
+        "modified",
+        "never_stale",
+        "own",
+        "refuses",
+        "route",
+        "sie",
+        "status",
+        "swr",
+        "tags",
+    )
 
-    def __init__(
-        self,
-        status: int,
-        fields: Iterable[tuple[bytes, bytes]],
-        body: bytes,
-        terms: tuple[float, float, int],
-        *,
-        route: str,
+    def __init__(  # noqa: PLR0913 (what the app said, and what was decided about it)
+        self, answer: Answer, fields: Fields, body: bytes, terms: Terms, *, born: float, route: str
     ) -> None:
-        self.status = status
+        self.status = answer.status
         self.body = body
+        self.born = born
+        """When it was made, in seconds since the epoch; the rest counts from then."""
         self.route = route
         """The template of the route that made it: what its hits are counted under."""
-        self.born, self.lifetime, self.refuses = terms
-        """When it was made (seconds since the epoch); how long it is fresh; the requests it is not for."""
-        self.fields: Fields = tuple(fields)
-        found: dict[bytes, bytes] = {}
-        for name, value in self.fields:
-            found.setdefault(name.lower(), value)
-        if b"content-length" not in found and status not in _BODILESS:
-            self.fields += ((b"content-length", b"%d" % len(body)),)
-        self.etag = found.get(b"etag")
-        """For If-None-Match."""
-        dates = (parse_date(found[name]) for name in (b"last-modified", b"date") if name in found)
-        self.modified = next((date for date in dates if date is not None), self.born)
-        """For If-Modified-Since: RFC 9111, section 4.3.2."""
+        self.lifetime = terms.lifetime
+        self.swr = terms.swr
+        self.sie = terms.sie
+        self.refuses = terms.refuses
+        """Flags of the requests that it is not for."""
+        self.never_stale = terms.never_stale
+        self.immutable = terms.immutable
+        self.etag = answer.etag
+        self.modified = answer.modified
+        """Last-Modified, as it was sent."""
+        self.date = answer.first(b"date")
+        self.own = answer.own
+        """What the field for us alone said (RFC 9213); it is not among the `fields`."""
+        if answer.length is None and answer.status not in _BODILESS:
+            fields = [*fields, (b"content-length", b"%d" % len(body))]
+        self.fields = fields
+        """Its header lines; not to be changed."""
+        self.tags: tuple[str, ...] = ()
+        """What it was made from, for the one that takes its place when the app confirms it."""
 
-    def start(self, extra: Fields) -> Message:
-        """Return the message that begins this answer."""
-        return {"type": "http.response.start", "status": self.status, "headers": [*self.fields, *extra]}
-
-    def start_not_modified(self, extra: Fields) -> Message:
-        """Return the message that begins a 304 to who has this answer (RFC 9110, section 15.4.5)."""
-        kept = (pair for pair in self.fields if pair[0].lower() not in _REPRESENTATION)
-        return {"type": "http.response.start", "status": 304, "headers": [*kept, *extra]}
+    def since(self) -> float:
+        """Return when it last changed, for If-Modified-Since: RFC 9111, section 4.3.2."""
+        for value in (self.modified, self.date):
+            if value is not None and (date := parse_date(value)) is not None:
+                return date
+        return self.born
 
 
 class Variants:
@@ -83,7 +92,12 @@ class Variants:
 
     def key(self, key: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Return under which key the answer to a request with these *headers* lies."""
-        return key + variant(self.fields, headers)
+        return self.named(variant(self.fields, headers), key)
+
+    @staticmethod
+    def named(variant: bytes, key: bytes) -> bytes:
+        """Return the key of a *variant*: its first bytes tell it from that of any URL."""
+        return b"vary:" + variant + key
 
     def adding(self, one: bytes, until: float, *, most: int) -> Variants:
         """Return these with *one* more, now the newest, and without the oldest beyond *most*."""
@@ -105,30 +119,58 @@ class EntryCodec:
             )
             return ["v", fields, kept, value.until], b""
         fields = [text.decode("latin-1") for pair in value.fields for text in pair]
-        return ["r", value.status, fields, value.born, value.lifetime, value.refuses, value.route], value.body
+        own = [line.decode("latin-1") for line in value.own]
+        times = [value.born, value.lifetime, value.swr, value.sie]
+        marks = [value.refuses, value.never_stale, value.immutable]
+        return ["a", value.status, fields, times, marks, value.route, value.tags, own], value.body
 
     def decode(self, meta: Any, body: bytes) -> Entry:  # noqa: ANN401 (JSON that anyone may have written)
         """Return the entry again."""
         kind, *rest = meta
         if kind == "v":
-            fields, kept, until = rest
-            return Variants(_bytes(fields), _bytes(kept), float(until))
-        if kind != "r":
+            names, kept, until = rest
+            return Variants(_bytes(names), _bytes(kept), _seconds(until))
+        if kind != "a":
             raise ValueError("not an entry")
-        status, texts, born, lifetime, refuses, route = rest
+        status, texts, times, marks, route, tags, own = rest
         flat = _bytes(texts)
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        terms = float(born), float(lifetime), int(refuses)
-        return StoredResponse(int(status), pairs, body, terms, route=str(route))
+        fields = list(zip(flat[::2], flat[1::2], strict=True))
+        born, lifetime, swr, sie = map(_seconds, times)
+        refuses, never_stale, immutable = map(int, marks)
+        terms = Terms(lifetime, 0.0, refuses, ())
+        terms.swr, terms.sie = swr, sie
+        terms.never_stale, terms.immutable = bool(never_stale), bool(immutable)
+        answer = _checked(Answer(int(status), fields), fields, body)
+        stored = StoredResponse(answer, fields, body, terms, born=born, route=str(route))
+        stored.tags, stored.own = tuple(map(str, tags)), _bytes(own)
+        return stored
 
     def size(self, value: Entry) -> int:
         """Return about how many bytes *value* occupies in this process."""
         if isinstance(value, Variants):
             return _OVERHEAD + sum(map(len, value.fields)) + 60 * len(value.kept)
-        return _OVERHEAD + len(value.body) + sum(len(name) + len(text) + 100 for name, text in value.fields)
+        size = _OVERHEAD + len(value.body) + 60 * len(value.tags) + sum(map(len, value.tags))
+        for name, text in value.fields:
+            size += len(name) + len(text) + _A_LINE
+        return size
 
 
 CODEC = EntryCodec()
+
+
+def _checked(answer: Answer, fields: Fields, body: bytes) -> Answer:
+    """Return *answer* if it is one that can have been stored, and sent: no server chokes on it."""
+    sound = answer.is_clean and answer.length in {None, len(body)} and answer.fields == fields
+    if not (sound and 200 <= answer.status < 1000):  # noqa: PLR2004 (final statuses have three digits)
+        raise ValueError("no answer")
+    return answer
+
+
+def _seconds(value: Any) -> float:  # noqa: ANN401 (whatever JSON may hold)
+    seconds = float(value)
+    if not abs(seconds) < _FURTHEST:
+        raise ValueError("no time")
+    return seconds
 
 
 def _bytes(texts: list[Any]) -> tuple[bytes, ...]:

@@ -9,6 +9,12 @@ from sipup_middleware.cache.directives import split_list
 
 __all__ = ("variant", "vary_fields")
 
+_NO_LISTS = frozenset({b"authorization", b"cookie", b"origin", b"referer", b"user-agent"})
+"""Fields whose commas are a part of what they say."""
+
+_LONG = 4096
+"""Bytes; a longer line is compared as it is: to split it takes too long."""
+
 
 def vary_fields(lines: Iterable[bytes]) -> tuple[bytes, ...] | None:
     """Return the names that Vary lists, in lower case, sorted; None where one is ``*``."""
@@ -24,7 +30,8 @@ def variant(fields: tuple[bytes, ...], headers: Iterable[tuple[bytes, bytes]]) -
     values: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         if name in fields:
-            values.setdefault(name, []).extend(split_list(value))
+            whole = name in _NO_LISTS or len(value) > _LONG
+            values.setdefault(name, []).extend([value] if whole else split_list(value))
     digest = blake2b(digest_size=20)
     for name in fields:
         members = values.get(name)

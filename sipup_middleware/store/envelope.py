@@ -6,6 +6,7 @@ Bytes from a server are not trusted: whatever does not parse, or belongs to anot
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from struct import Struct
 from typing import Any
 from zlib import crc32
@@ -14,8 +15,11 @@ import orjson
 
 __all__ = ("VERSION", "Envelope", "pack", "unpack")
 
-VERSION = b"s1"
-"""Changes with the format; another version's envelope is a miss."""
+VERSION = b"s2"
+"""Changes with the format; another version's envelope is a miss, but for the last one's."""
+
+_READ = (VERSION, b"s1")
+"""Where there were no digests yet, only cells."""
 
 _FRAME = Struct(">2sIIII")
 
@@ -30,8 +34,11 @@ class Envelope:
     """When it was stored, on the wall clock."""
 
     ttl: float
-    cells: tuple[int, ...]
-    stamps: tuple[int, ...]
+    cells: tuple[int, ...] | tuple[str, ...]
+    """What it depends on: cells of this host, or digests that all hosts share."""
+
+    stamps: tuple[int, ...] | tuple[str, ...]
+    """What they held."""
 
 
 def pack(key: bytes, envelope: Envelope) -> bytes:
@@ -49,9 +56,12 @@ def unpack(key: bytes, data: bytes) -> Envelope:
     version, checksum, key_length, meta_length, body_length = _FRAME.unpack_from(data)
     rest = memoryview(data)[_FRAME.size :]
     middle = key_length + meta_length
-    if version != VERSION or len(rest) != middle + body_length or crc32(rest) != checksum:
+    if version not in _READ or len(rest) != middle + body_length or crc32(rest) != checksum:
         raise ValueError("another version, or damaged")
     if rest[:key_length] != key:
         raise ValueError("another key")
     meta, kept, ttl, cells, stamps = orjson.loads(rest[key_length:middle])
-    return Envelope(meta, bytes(rest[middle:]), float(kept), float(ttl), tuple(cells), tuple(stamps))
+    kept, ttl = float(kept), float(ttl)
+    if not (isfinite(kept) and isfinite(ttl)):
+        raise ValueError("no time")
+    return Envelope(meta, bytes(rest[middle:]), kept, ttl, tuple(cells), tuple(stamps))

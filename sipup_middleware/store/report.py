@@ -10,6 +10,7 @@ from sipup_middleware.telemetry import Check, Fact, Reading, Telemetry
 __all__ = ("Report",)
 
 _GAUGES = {"cache.entries": "entries", "cache.bytes": "bytes", "store.degraded": "degraded"}
+_LINKED = {"store.link": "link", "store.replayed": "replayed"}
 
 
 class Report:
@@ -18,23 +19,24 @@ class Report:
     Part of a frozen `Store`, yet not of its value: a pickled or copied store reports to nobody.
     """
 
-    def __init__(self, *, has_server: bool = False) -> None:
+    def __init__(self, *, has_server: bool = False, is_linked: bool = False) -> None:
         self.stats: Callable[[], dict[str, int]] = dict
         """The open handle's."""
         self.ping: Callable[[], Awaitable[Reading]] = _not_open
         """The open handle's."""
         self._has_server = has_server
+        self._is_linked = is_linked
         self._telemetries: list[Telemetry] = []
 
     def __reduce__(self) -> tuple[Callable[[], Report], tuple[()]]:
-        return partial(Report, has_server=self._has_server), ()
+        return partial(Report, has_server=self._has_server, is_linked=self._is_linked), ()
 
     def add(self, telemetry: Telemetry) -> bool:
         """Report to *telemetry* from now on; False = it was registered before."""
         if any(telemetry is known for known in self._telemetries):
             return False
         self._telemetries.append(telemetry)
-        for gauge, name in _GAUGES.items():
+        for gauge, name in (_GAUGES | _LINKED if self._is_linked else _GAUGES).items():
             telemetry.gauge(gauge, partial(self._read, name))
         if self._has_server:
             telemetry.check(Check("store:ping", self._ping, critical=False))

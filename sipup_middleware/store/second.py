@@ -45,9 +45,14 @@ class SecondTier:
         return await self._try("get", self._backend.get, key)
 
     async def set(self, key: str, data: bytes, ttl: float) -> None:
-        """Let *key* hold *data* for *ttl* seconds; the deadline cuts it off, a cancelled scope does not."""
+        """Let *key* hold *data* for *ttl* seconds; the deadline cuts it off, a cancelled scope does not.
+
+        A value that the server has no room for is counted apart: the server is well.
+        """
         with CancelScope(shield=True):
-            await self._try("set", self._backend.set, key, data, ttl)
+            kept = await self._try("set", self._backend.set, key, data, ttl)
+        if kept is False:
+            self._report.count("store.refused")
 
     def delete(self, key: str) -> None:
         """Let *key* hold nothing, soon; lost in an outage."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from operator import itemgetter
 from urllib.parse import unquote, urlsplit
 
 from sipup_middleware.errors import ConfigurationError
-from sipup_middleware.store.stamps import GENERATION, PURGES, Stamps, time_of
+from sipup_middleware.store.pending import time_of
+from sipup_middleware.store.stamps import GENERATION, PURGES, Stamps
 
-__all__ = ("Seal", "TagSet", "prefix_tag", "url_tag", "url_tags")
+__all__ = ("Seal", "TagSet", "path_of", "prefix_tag", "seal", "url_tag", "url_tags")
 
 _SEGMENTS = 8
+_DECODINGS = 8
+_LONG = 256
 
 
 class Seal:
@@ -43,46 +47,51 @@ class TagSet:
     """The tags of one thing that is being made; begun before its making reads anything.
 
     A stamp tells when it was made, so nothing need be read now: at the end, a stamp from before the beginning
-    is the one that was there all along, and any other means a purge. A purge comes after the write that it
-    is for, so a stamp that was made before the beginning and written after it finds nothing stale here.
+    is the one that was there all along, and any other means a purge, or that a write is pending. A purge
+    comes after the write that it is for, so a stamp that was made before the beginning and written after it
+    finds nothing stale here.
     """
 
-    __slots__ = ("_began", "_names", "_stamps")
+    __slots__ = ("_stamps", "began", "names")
 
     def __init__(self, stamps: Stamps, *tags: str) -> None:
         self._stamps = stamps
-        self._began = stamps.now()
-        self._names = [*tags]
+        self.began = stamps.now()
+        self.names = [*tags]
 
     def add(self, *tags: str) -> None:
         """Add *tags*, now or while the thing is being made; also a purge that came before is noticed."""
-        self._names += tags
+        self.names += tags
 
     def seal(self) -> Seal | None:
         """Return what must hold from now on; None = something was purged during the making: do not store."""
-        cells, cell_of = self._stamps.cells, self._stamps.cell
-        purges = cells[PURGES]  # before the stamps: whoever purges changes it after them
-        taken = {GENERATION: cells[GENERATION]}
-        for tag in self._names:
-            cell = cell_of(tag)
-            taken[cell] = cells[cell]
-        stamps = tuple(taken.values())
-        if time_of(max(stamps)) >= self._began:
+        if not self._stamps.is_current:  # asked first: whoever changes it begins a new generation then
             return None
-        return Seal(tuple(taken), stamps, purges)
+        return seal(self._stamps, map(self._stamps.cell, self.names), self.began)
+
+
+def seal(stamps: Stamps, tagged: Iterable[int], began: int) -> Seal | None:
+    """Return the seal of a thing on these cells, made from *began* until now; None = do not store it."""
+    cells = stamps.cells
+    purges = cells[PURGES]  # before the stamps: whoever purges changes it after them
+    taken = {GENERATION: cells[GENERATION]}
+    for cell in tagged:
+        taken[cell] = cells[cell]
+    held = tuple(taken.values())
+    return None if time_of(max(held)) >= began else Seal(tuple(taken), held, purges)
 
 
 def url_tags(path: str, query: str = "") -> tuple[str, ...]:
     """Return the tags by which a response of *path* is found again: its own, and one a directory above it."""
-    path = _decoded(path)
-    above = _directory_tags(path[: path.rfind("/") + 1])
+    path = _decoded(path if path.startswith("/") else path_of(path))
+    directory = path[: path.rfind("/") + 1]
+    above = _directory_tags(directory) if len(directory) <= _LONG else _directories(directory)
     if query:
         return (f"url:{path}", f"url:{path}?{query}", *above)
     return (f"url:{path}", *above)
 
 
-@lru_cache(maxsize=1024)
-def _directory_tags(directory: str) -> tuple[str, ...]:
+def _directories(directory: str) -> tuple[str, ...]:
     """Return a tag for *directory*, which ends with a slash, and for each above it, the root first."""
     tags: list[str] = []
     above = ""
@@ -90,6 +99,17 @@ def _directory_tags(directory: str) -> tuple[str, ...]:
         above += piece + "/"
         tags.append(f"under:{above}")
     return tuple(tags)
+
+
+_directory_tags = lru_cache(maxsize=1024)(_directories)
+
+
+def path_of(target: str) -> str:
+    """Return the path of a request's *target*, which may be in absolute form: RFC 9112, section 3.2."""
+    _, absolute, rest = target.partition("://")
+    if target.startswith("/") or not absolute:
+        return target
+    return f"/{rest.partition('/')[2]}"
 
 
 def url_tag(url: str) -> str:
@@ -107,7 +127,12 @@ def prefix_tag(prefix: str) -> str:
 
 
 def _decoded(path: str) -> str:
-    """Decode until nothing changes, so that a path and its decoded form get the same tags."""
-    while "%" in path and (once := unquote(path)) != path:
+    """Decode until nothing changes, so that a path and its decoded form get the same tags.
+
+    What is encoded more often than anybody does is left so: each time costs the length of the path.
+    """
+    for _ in range(_DECODINGS):
+        if "%" not in path or (once := unquote(path)) == path:
+            break
         path = once
     return path

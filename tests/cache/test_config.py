@@ -22,6 +22,13 @@ from tests.cache.apps import Scripted
         {"max_entry": 0},
         {"max_variants": 0},
         {"name": "two words"},
+        {"target": "two words"},
+        {"vary_key": "tenant"},
+        {"stale_if_error": -1},
+        {"stale_if_error": float("inf")},
+        {"heuristic": 1.1},
+        {"sample": -0.1},
+        {"mode": "off"},
     ],
 )
 def test_nonsense_is_refused(options: dict[str, Any]) -> None:
@@ -53,6 +60,8 @@ def test_what_it_counts_is_there_before_the_first_request() -> None:
         "bypass",
         "hit",
         "miss",
+        "revalidated",
+        "stale",
     }
     assert [value for _, value in telemetry.gauges("cache.entries")] == [0]
 

@@ -55,6 +55,19 @@ def test_another_origin_or_garbage_purges_nothing_more(link: bytes) -> None:
     assert paths((b"location", link)) == [url_tag("/a/b")]
 
 
+def test_9112_3_2_2_a_target_in_absolute_form_is_its_path() -> None:
+    scope = http_scope("http://testserver/a/b", method="PUT")
+
+    assert changed_by(scope, 200, [(b"location", b"c")]) == [url_tag("/a/b"), url_tag("/a/c")]
+
+
+def test_9875_3_groups_are_purged_whatever_the_status() -> None:
+    line = (b"Cache-Group-Invalidation", b'"a"')
+
+    assert paths(line) == [url_tag("/a/b"), "group:http://testserver a"]
+    assert paths(line, status=500) == ["group:http://testserver a"]
+
+
 def test_a_path_that_looks_like_a_host_is_a_path() -> None:
     scope = http_scope("//evil/products", method="PUT")
 

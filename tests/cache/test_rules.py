@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sipup_middleware.cache import Rule
 from sipup_middleware.cache.rules import forbids, match_rules
@@ -21,11 +24,21 @@ from sipup_middleware.errors import ConfigurationError
         ("/me*", "/me/orders/7", True),
         ("/a.b", "/axb", False),
         ("*.css", "/static/site.css", True),
+        ("/a*b*c", "/a.b.c", True),
+        ("/a*b*c", "/a.c.b", False),
+        ("/*/p/{id}", "/a/p/b/p/7", True),
         (None, "/anything", True),
     ],
 )
 def test_a_name_is_one_segment_and_a_star_anything(pattern: str | None, path: str, *, covers: bool) -> None:
     assert (Rule(pattern, ttl=60).match(path) is not None) is covers
+
+
+@given(st.text("ab*/", max_size=9), st.text("ab/", max_size=12))
+def test_any_number_of_stars_covers_what_they_say(pattern: str, path: str) -> None:
+    means = re.escape(f"/{pattern}").replace(r"\*", ".*")
+
+    assert (Rule(f"/{pattern}", ttl=1).match(f"/{path}") is None) == (re.fullmatch(means, f"/{path}") is None)
 
 
 def test_tags_are_filled_from_the_path() -> None:
@@ -90,6 +103,7 @@ def test_a_query_is_forbidden_only_by_the_rule_that_decides_whatever_the_media_t
         ("/", {"ttl": float("nan")}),
         ("/", {"ttl": float("inf")}),
         ("/", {"ttl": True}),
+        ("/", {"stale": -1}),
         ("/", {"query": "page"}),
         ("/", {"tags": "products"}),
         ("/", {"tags": ("product:{id}",)}),

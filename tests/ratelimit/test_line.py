@@ -278,7 +278,7 @@ async def test_a_transport_that_closed_without_a_word_is_a_broken_line() -> None
         wire.ended = True
 
         with pytest.raises(ConnectionError):
-            line.ask(PING, due())
+            _ = line.ask(PING, due())
         with pytest.raises(ConnectionError):
             await first
         with pytest.raises(ConnectionError):

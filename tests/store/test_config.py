@@ -15,16 +15,47 @@ from sipup_middleware.telemetry import Fact, Telemetry, WarningRaised
 from tests.store.doubles import TEXT
 
 
-@pytest.mark.parametrize("url", ["redis://a", "rediss://a:1/2", "valkey://u:p@a", "unix:///tmp/x?db=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://a",
+        "rediss://a:1/2",
+        "valkey://u:p@a",
+        "unix:///tmp/x?db=1",
+        "redis+sentinel://a,b/main",
+        "memcached://a",
+        "memcached://[::1]:11212",
+        "file:///tmp/nowhere",
+        "file://./cache?max_bytes=2g",
+    ],
+)
 def test_known_schemes_are_accepted_without_a_connection(url: str) -> None:
     assert Store(url) == Store(url)
 
 
-@pytest.mark.parametrize("url", ["", "memory", "file://./cache", "http://secret@host", "Redis"])
+@pytest.mark.parametrize("url", ["", "memory", "file", "files://./cache", "http://secret@host", "Redis"])
 def test_an_unknown_scheme_is_refused_with_the_known_ones(url: str) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"memory://, redis://, rediss://, unix://, valkey://"
-    ) as refused:
+    with pytest.raises(ConfigurationError, match=r"memory://, redis://.* file://, memcached://") as refused:
+        Store(url)
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memcached://",
+        "memcached://host:port",
+        "memcached://host:70000",
+        "memcached://user:secret@host",
+        "memcached://host/secret",
+        "memcached://host?pool=secret",
+        "memcached://[",
+        "file://secret/cache",
+    ],
+)
+def test_a_url_that_its_driver_cannot_read_is_refused_by_its_form(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"Store\.url cannot be read: its form is \w+://") as refused:
         Store(url)
 
     assert "secret" not in str(refused.value)
@@ -53,6 +84,8 @@ def test_nonsense_is_refused_by_the_name_of_its_field(field: str, options: dict[
         ("unix://user:secret@/run/valkey.sock?db=1", "unix://user:***@/run/valkey.sock?db=1"),
         ("redis://cache?db=1&password=secret", "redis://cache?db=1&password=***"),
         ("memory://", "memory://"),
+        ("memcached://cache:11211", "memcached://cache:11211"),
+        ("file://./cache?max_bytes=1g", "file://./cache?max_bytes=1g"),
     ],
 )
 def test_no_password_is_shown(url: str, shown: str) -> None:
@@ -73,9 +106,18 @@ def test_a_store_is_a_value_and_its_handle_is_not() -> None:
     assert copy.handle() is not store.handle()
 
 
-@pytest.mark.parametrize(("library", "extra"), [("redis", "redis"), ("aiocache", "cache")])
+@pytest.mark.parametrize(
+    ("url", "library", "extra"),
+    [
+        ("redis://cache", "redis", "redis"),
+        ("redis://cache", "aiocache", "cache"),
+        ("memcached://cache", "aiocache", "memcached"),
+        ("memcached://cache", "aiomcache", "memcached"),
+        ("file://./cache", "aiocache", "cache"),
+    ],
+)
 def test_a_missing_library_speaks_when_its_url_is_named(
-    library: str, extra: str, monkeypatch: pytest.MonkeyPatch
+    url: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = builtins.__import__
 
@@ -84,17 +126,19 @@ def test_a_missing_library_speaks_when_its_url_is_named(
             raise ImportError(name)
         return real(name, *args, **options)
 
+    driver = f"sipup_middleware.store.backend_{url.partition(':')[0]}"
+    monkeypatch.delitem(sys.modules, driver, raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
 
     Store().handle()
     with pytest.raises(MissingExtra, match=rf"\[{extra}\]"):
-        Store("redis://cache")
+        Store(url)
 
 
 def test_memory_needs_no_library_of_a_server() -> None:
     program = (
         "import sys; from sipup_middleware.store import Store; Store().handle(); "
-        "print({'redis', 'aiocache', 'trio'} & {*sys.modules})"
+        "print({'redis', 'aiocache', 'aiomcache', 'trio'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
@@ -128,19 +172,21 @@ async def test_gauges_follow_whatever_is_open(anyio_backend: Any) -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("url", ["redis://cache", "memcached://cache", "file:///tmp/cache"])
 def test_a_server_without_shared_stamps_is_warned_of_once(
-    *, shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *, url: str, shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SIPUP_RUNTIME_DIR", raising=False)
     if shared:
         monkeypatch.setenv("SIPUP_RUNTIME_DIR", str(tmp_path))
     facts = list[Fact]()
     telemetry = Telemetry([facts.append])
-    store = Store("redis://cache")
+    store = Store(url)
 
     store.register(telemetry)
     store.register(telemetry)
 
+    shared |= url.startswith(("file:", "redis:"))  # by its directory, through the server
     assert [type(fact) for fact in facts] == ([] if shared else [WarningRaised])
 
 

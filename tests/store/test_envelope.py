@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sipup_middleware.store.crossing import Crossing
 from sipup_middleware.store.envelope import Envelope, pack, unpack
-from sipup_middleware.store.handle import OpenStore
-from sipup_middleware.store.memory import Memory
 from sipup_middleware.store.report import Report
 from sipup_middleware.store.stamps import Stamps
+from sipup_middleware.store.tags import TagSet
 from sipup_middleware.telemetry import Telemetry
 from tests.store.doubles import TEXT, Clock
 
@@ -21,14 +23,15 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
 STAMPS = st.lists(st.integers(0, 2**64 - 1), max_size=12).map(tuple)
+DIGESTS = st.lists(st.text("0123456789abcdef"), max_size=12).map(tuple)
 ENVELOPES = st.builds(
     Envelope,
     meta=JSON,
     body=st.binary(max_size=500),
     kept=st.floats(0, 1e10),
     ttl=st.floats(0.001, 1e9),
-    cells=STAMPS,
-    stamps=STAMPS,
+    cells=STAMPS | DIGESTS,
+    stamps=STAMPS | DIGESTS,
 )
 
 
@@ -71,12 +74,12 @@ def test_another_key_is_refused() -> None:
         {"cells": (None,), "stamps": (1,)},
     ],
 )
-def test_an_envelope_that_does_not_fit_is_a_miss_and_counted(fields: dict[str, object]) -> None:
+async def test_an_envelope_that_does_not_fit_is_a_miss_and_counted(fields: dict[str, object]) -> None:
     stamps, clock, telemetry = Stamps(), Clock(), Telemetry()
     report = Report()
-    store = OpenStore(Memory(1 << 20), stamps, None, report, clock=clock)
-    store.register(telemetry)
-    seal = store.collect("products").seal()
+    report.add(telemetry)
+    crossing = crossing_over(stamps, clock, report)
+    seal = TagSet(stamps, "products").seal()
     assert seal
     good = {
         "meta": {"kind": "text"},
@@ -87,21 +90,37 @@ def test_an_envelope_that_does_not_fit_is_a_miss_and_counted(fields: dict[str, o
         "stamps": seal.stamps,
     }
 
-    assert store._promote(b"key", pack(b"key", Envelope(**good)), TEXT) == "chair"  # type: ignore[arg-type]
-    assert store._promote(b"key", pack(b"key", Envelope(**(good | fields))), TEXT) is None  # type: ignore[arg-type]
+    async def read(**given: Any) -> str | None:
+        crossed = await crossing.read(b"key", pack(b"key", Envelope(**given)), TEXT, 0)
+        return None if crossed is None else crossed.value
+
+    assert await read(**good) == "chair"
+    assert await read(**(good | fields)) is None
 
     assert telemetry.counter("store.errors", op="decode").value == 1
 
 
 @pytest.mark.parametrize("later", [60, 1e9, -3600])
-def test_an_envelope_of_another_time_is_a_miss(later: float) -> None:
-    clock = Clock()
-    stamps = Stamps()
-    store = OpenStore(Memory(1 << 20), stamps, None, Report(), clock=clock)
-    seal = store.collect().seal()
+async def test_an_envelope_of_another_time_is_a_miss(later: float) -> None:
+    clock, stamps = Clock(), Stamps()
+    crossing = crossing_over(stamps, clock, Report())
+    seal = TagSet(stamps).seal()
     assert seal
     packed = pack(b"key", Envelope({"kind": "text"}, b"chair", clock(), 60, seal.cells, seal.stamps))
 
     clock.now += later
 
-    assert store._promote(b"key", packed, TEXT) is None
+    assert await crossing.read(b"key", packed, TEXT, 0) is None
+
+
+def test_an_envelope_of_the_version_before_is_read() -> None:
+    envelope = Envelope({"kind": "text"}, b"chair", 1.0, 60.0, (2, 70), (4, 6))
+
+    before = b"s1" + pack(b"key", envelope)[2:]
+
+    assert unpack(b"key", before) == envelope
+
+
+def crossing_over(stamps: Stamps, clock: Clock, report: Report) -> Crossing:
+    second: Any = None
+    return Crossing(second, stamps, None, report, clock)

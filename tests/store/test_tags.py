@@ -85,6 +85,9 @@ def test_a_response_is_found_by_its_url_and_by_every_directory_above_it() -> Non
         ("/café", "", "/caf%C3%A9"),
         ("/caf%C3%A9", "", "/café"),
         ("/100%25", "", "/100%2525"),
+        ("http://any.host/products", "page=2", "/products"),
+        ("http://any.host", "", "/"),
+        ("/a://b", "", "/a://b"),
     ],
 )
 def test_a_url_purges_its_responses_however_it_is_written(path: str, query: str, url: str) -> None:
