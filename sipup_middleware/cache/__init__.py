@@ -17,6 +17,9 @@ that matches. What RFC 9111 forbids a shared cache is not stored, whatever a rul
 and by a rule nothing that was asked for with a Cookie. Every answer passes on as it comes, chunk by chunk;
 what is stored is a copy.
 
+What an app reads of a request beside scheme, Host, path and query, such as ``X-Forwarded-Host``, it names in
+``Vary``, or ``vary_key`` gives it: else whoever sends it decides what others get.
+
 A stale answer is kept as long again: for the app to confirm (304), to be sent while it is made anew, or in
 the place of an error; as the answer, a rule, the handler and ``stale_if_error`` say. ``must-revalidate``
 forbids to send it.

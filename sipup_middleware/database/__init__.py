@@ -34,6 +34,7 @@ connection.
 ``transactional``   ... of a whole request, committed before its answer is sent
 ``replay``          ... whose handler finds the request again when it runs again
 ``pinned``          the driver's own connection
+``far``             ... from another loop than its own
 ``stream``          rows that need not fit into memory
 ``bulk``            many rows at once: COPY, upserts, files
 ``identifiers``     names of tables and columns, quoted

@@ -169,7 +169,7 @@ class Facade(Runner):
     def connection(self) -> AbstractAsyncContextManager[Session]:
         """Hold an asyncpg connection: this task's statements run on it too, and it is reset afterwards.
 
-        Only on an asyncio host with lifespan: elsewhere the connection lives on another loop than the caller.
+        On trio, or without lifespan, it is used through the bridge: a listener's callback is called there.
         """
         return PinnedConnection(self)
 

@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import cast
 
 from sipup_middleware.database.backend import Session, is_drivers, translate
+from sipup_middleware.database.far import Far
 from sipup_middleware.database.hold import Holding
-from sipup_middleware.errors import ConfigurationError
 
 __all__ = ("PinnedConnection",)
 
@@ -18,16 +18,12 @@ class PinnedConnection(Holding):
     __slots__ = ()
 
     async def __aenter__(self) -> Session:
-        if not self._facade.pool.home.is_here:
-            raise ConfigurationError(
-                "db.connection() gives an asyncpg connection, which works only on the loop that opened it: an"
-                " asyncio host with lifespan; elsewhere use db.fetch, db.execute and db.transaction"
-            )
         hold = await self._enter()
         hold.wrote = True
         lease = hold.joined()
         lease.dirty = True
-        return cast("Session", lease.connection)
+        home = self._facade.pool.home
+        return cast("Session", lease.connection if home.is_here else Far(lease.connection, home))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

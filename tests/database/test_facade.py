@@ -11,7 +11,7 @@ import pytest
 
 from sipup_middleware.bridge import here
 from sipup_middleware.database import Database, Facade, PoolConfig
-from sipup_middleware.errors import ConfigurationError, DatabaseUnavailable, OutcomeUnknown, QueryTimeout
+from sipup_middleware.errors import DatabaseUnavailable, OutcomeUnknown, QueryTimeout
 from tests.database.doubles import wire_to
 
 pytestmark = pytest.mark.live
@@ -279,24 +279,42 @@ async def test_a_read_cut_off_is_an_outage_and_a_write_cut_off_is_unknown(db: Fa
 
 
 async def test_a_connection_of_ones_own_is_pinned_and_reset(url: str) -> None:
-    if here().is_here is False:
-        pytest.skip("only on an asyncio host")
     async with Database(url, pool=PoolConfig(min=0, max=1)).open() as db:
         async with db.connection() as connection:
             await connection.execute("SET work_mem = '123kB'")
-            assert isinstance(connection, asyncpg.Connection)
+            assert isinstance(connection, asyncpg.Connection) == here().is_here
             assert await db.fetchval("SHOW work_mem") == "123kB"
             async with db.transaction():
-                assert [row async for row in connection.cursor("SELECT 1")]
+                assert [row[0] async for row in connection.cursor("SELECT generate_series(1, 3)")] == [
+                    1,
+                    2,
+                    3,
+                ]
 
         assert await db.fetchval("SHOW work_mem") == "4MB"
 
 
-@pytest.mark.parametrize("anyio_backend", [("trio", {})], ids=["trio"])
-async def test_off_its_loop_a_connection_of_ones_own_is_refused(db: Facade) -> None:
-    with pytest.raises(ConfigurationError, match=r"db\.transaction"):
-        async with db.connection():
-            pass
+async def test_all_that_the_driver_gives_is_used_in_the_same_way_on_every_loop(
+    db: Facade, table: str
+) -> None:
+    async with db.connection() as connection:
+        statement = await connection.prepare("SELECT $1::int + 1 AS next")
+        row = await statement.fetchrow(1)
+        async with connection.transaction():
+            await connection.execute("INSERT INTO things VALUES (1, 'a')")
+            cursor = await connection.cursor("SELECT id FROM things")
+            first = await cursor.fetchrow()
+        with pytest.raises(asyncpg.UniqueViolationError):
+            async with connection.transaction():
+                await connection.execute("INSERT INTO things VALUES (2, 'b'), (2, 'c')")
+
+        assert (type(row), dict(row or {})) == (asyncpg.Record, {"next": 2})
+        assert statement.get_query() == "SELECT $1::int + 1 AS next"
+        assert [each.name for each in statement.get_parameters()] == ["int4"]
+        assert dict(first or {}) == {"id": 1}
+        assert connection.is_in_transaction() is False
+        assert connection.get_server_version().major >= 15
+    assert await db.fetchval("SELECT count(*) FROM things") == 1
 
 
 async def test_nothing_printed_holds_the_url(url: str, db: Facade) -> None:
