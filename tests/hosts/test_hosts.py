@@ -193,12 +193,16 @@ async def test_without_lifespan_every_layer_opens_when_it_is_asked(
     shop = Visit(host.wrapped(stack), stack)
 
     async with closing(stack):
-        replies = [await shop.get(f"/items/{item}") for _ in range(2)]
+        replies = [await shop.get(f"/items/{item}")]
+        with anyio.fail_after(20):  # the store keeps nothing before it hears of other hosts' purges
+            while cache_status(replies[-1]) != "hit":
+                await anyio.sleep(0.1)
+                replies.append(await shop.get(f"/items/{item}"))
         order = await shop.ask("POST", "/items", {"name": token_hex()})
         job = await shop.job(order.json()["job"])
         ready = await shop.get("/_health/ready")
 
-    assert [cache_status(each) for each in replies] == ["fwd=uri-miss", "hit"]
+    assert {cache_status(each) for each in replies[:-1]} == {"fwd=uri-miss"}
     assert job is not None
     assert ready.status == 200
 
