@@ -23,6 +23,7 @@ __all__ = ("GET", "HISHEL", "OURS", "on_valkey")
 OURS, HISHEL, GET = "sipup, hit on Valkey", "hishel, hit on Valkey", "redis-py, GET on Valkey"
 _PATHS = tuple(f"/items/{number}" for number in range(500))
 _ROOM = 64 << 10
+_ATTEMPTS = 5
 _PATIENCE = 1.0
 """Seconds: a server that is late must show in the time, not as a miss."""
 
@@ -46,11 +47,12 @@ async def _measured(url: str, effort: Effort) -> dict[str, Case]:
         if not isinstance(ours := cases[OURS], str):
             for _ in _PATHS:  # a link that was late kept an answer from being shared
                 await ours()
-        before = handle.stats()
-        timings = await measured({**cases, GET: partial(client.get, "bench")}, effort)
-        stats = handle.stats()
-    assert (stats["hits"], stats["misses"]) == (0, before["misses"]), f"not all came from Valkey: {stats}"
-    return timings
+        for _ in range(_ATTEMPTS):
+            before = handle.stats()["misses"]
+            timings = await measured({**cases, GET: partial(client.get, "bench")}, effort)
+            if handle.stats()["misses"] == before and not handle.stats()["hits"]:
+                return timings
+    raise RuntimeError(f"not all came from Valkey: {handle.stats()}")
 
 
 async def _ours(store: Store, origin: Origin, opened: AsyncExitStack) -> ASGIApp:
