@@ -23,7 +23,7 @@ demo: $(VENV)/.run-is-ready  ## Serve the demo on its own PostgreSQL and Valkey;
 	@$(BIN)/python -m demo_app $(ARGS)
 
 test: setup  ## The whole suite on asyncio, uvloop and trio; make test ARGS="-k lifespan -x"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --reruns 1 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --reruns 2 $(ARGS)
 
 check: setup  ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
