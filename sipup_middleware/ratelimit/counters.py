@@ -28,20 +28,22 @@ __all__ = (
     "Sliding",
     "Turns",
     "counter_for",
-    "short",
+    "key_of",
 )
 
 LONGEST = 64
 """Characters of a client's name that are kept as they are."""
 
 Key = str | bytes
-"""A client's name; of a longer one, what `short` makes of it."""
+"""A client's name; of a longer one, what `key_of` makes of it."""
 
 V = TypeVar("V")
 
 
-def short(name: str) -> bytes:
-    """Return the digest of a long name: bytes, so that no client's name can be another's digest."""
+def key_of(name: str) -> Key:
+    """Return *name*, or the digest of a long one: bytes, so that no client's name can be another's digest."""
+    if len(name) <= LONGEST:
+        return name
     return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

@@ -9,17 +9,15 @@ from typing import NamedTuple
 
 from sipup_middleware.ratelimit.backoff import Backoff, milliseconds
 from sipup_middleware.ratelimit.bans import Bans, no_backoff
-from sipup_middleware.ratelimit.counters import LONGEST, Counter, Key, Sliding, Turns, counter_for, short
+from sipup_middleware.ratelimit.counters import Counter, Key, Sliding, Turns, counter_for, key_of
 from sipup_middleware.ratelimit.plain import PlainLimits
-from sipup_middleware.ratelimit.policy import Decision, Rule, admission, refusal
+from sipup_middleware.ratelimit.policy import Decision, Rule, admission, made, refusal
 from sipup_middleware.ratelimit.rules import Ask, Keyed
 
 __all__ = ("MAX_KEYS", "MemoryLimiter", "anchored")
 
 MAX_KEYS = 1 << 18
 """Clients a counter remembers in one window; the next one makes the window roll early."""
-
-_made = tuple.__new__  # a third of the time that the keywords of a NamedTuple take
 
 
 def anchored() -> Callable[[], float]:
@@ -120,11 +118,11 @@ class MemoryLimiter:
 
     def reset(self, rule: Rule, name: str) -> None:
         """Count a client anew."""
-        self._counter(rule).forget(_key(name))
+        self._counter(rule).forget(key_of(name))
 
     def strike(self, who: str, name: str) -> float:
         """Count a refusal that somebody else decided; return the seconds of the ban that it led to, or 0."""
-        return 0 if self._bans is None else self._bans.strike((who, _key(name)), self._now()) / 1000
+        return 0 if self._bans is None else self._bans.strike((who, key_of(name)), self._now()) / 1000
 
     def ban(self, who: str, name: str, seconds: float) -> None:
         """Refuse a client whatever it asks, for *seconds* from now.
@@ -133,16 +131,16 @@ class MemoryLimiter:
         """
         if self._bans is None:
             raise no_backoff()
-        self._bans.ban((who, _key(name)), milliseconds(seconds), self._now())
+        self._bans.ban((who, key_of(name)), milliseconds(seconds), self._now())
 
     def unban(self, who: str, name: str) -> None:
         """Forget a client's ban and what led to it."""
         if self._bans is not None:
-            self._bans.unban((who, _key(name)))
+            self._bans.unban((who, key_of(name)))
 
     def banned_for(self, who: str, name: str) -> float:
         """Return the seconds that a client is still banned; 0 = it is not."""
-        return 0 if self._bans is None else self._bans.left((who, _key(name)), self._now()) / 1000
+        return 0 if self._bans is None else self._bans.left((who, key_of(name)), self._now()) / 1000
 
     def _now(self) -> int:
         return milliseconds(self.clock())
@@ -157,8 +155,8 @@ class MemoryLimiter:
     def _look(self, asks: Iterable[Ask], now: int) -> list[_Seen]:
         seen = []
         for rule, name in asks:
-            key, counter = _key(name), self._counter(rule)
-            seen.append(_made(_Seen, (rule, key, counter, *counter.look(rule, key, now))))
+            key, counter = key_of(name), self._counter(rule)
+            seen.append(made(_Seen, (rule, key, counter, *counter.look(rule, key, now))))
         return seen
 
     def _punish(self, seen: _Seen, shadowed: tuple[str, ...], now: int) -> Decision:
@@ -197,7 +195,3 @@ def _admit(seen: list[_Seen], shadowed: tuple[str, ...], now: int) -> Decision:
         return admission("", 0, 0, now, shadowed)
     resets = tightest.counter.resets(tightest.rule, tightest.key, now)
     return admission(tightest.rule.name, least, resets, now, shadowed)
-
-
-def _key(name: str) -> Key:
-    return name if len(name) <= LONGEST else short(name)

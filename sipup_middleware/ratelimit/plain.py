@@ -12,9 +12,9 @@ from sys import maxsize
 
 from starlette.types import Scope
 
-from sipup_middleware.ratelimit.counters import LONGEST, Key, Sliding, Turns, short
+from sipup_middleware.ratelimit.counters import LONGEST, Key, Sliding, Turns, key_of
 from sipup_middleware.ratelimit.keys import ByHeader, Identity, credential
-from sipup_middleware.ratelimit.policy import Decision, Rule, refusal, wait
+from sipup_middleware.ratelimit.policy import Decision, Rule, made, refusal, wait
 from sipup_middleware.ratelimit.rules import Ask, Keyed
 
 __all__ = ("Counted", "PlainLimits")
@@ -32,8 +32,6 @@ _Part = tuple[
     *tuple[Callable[[Scope], str | None], Rule, dict[Key, int], dict[Key, int], _Known],
     *tuple[int, int, int, int, int, str],
 ]
-
-_made = tuple.__new__  # a third of the time that the keywords of a NamedTuple take
 
 
 class PlainLimits:
@@ -94,7 +92,7 @@ class PlainLimits:
                 asked, name = key, key(scope)
                 names.append(name)
                 if name is not None:
-                    client = name if len(name) <= LONGEST else short(name)
+                    client = name if len(name) <= LONGEST else key_of(name)
             if name is None:
                 continue
             count = current.get(client, 0) + cost
@@ -117,7 +115,7 @@ class PlainLimits:
                 self._window(rule).write(client, count)
         if not tightest:
             return None
-        return _made(Decision, (True, tightest, least, -(-resets // 1000), resets_at, False, ()))
+        return made(Decision, (True, tightest, least, -(-resets // 1000), resets_at, False, ()))
 
     def _turn(self, now: int) -> None:
         """Begin the windows that *now* is in, and look at their dicts: these change only with the turns."""
@@ -142,7 +140,7 @@ class PlainLimits:
         for rule, name in self.asks(names):
             if rule is refusing:
                 return
-            self._window(rule).take_back(_client(name), rule.cost)
+            self._window(rule).take_back(key_of(name), rule.cost)
 
     def _refuse(
         self, scope: Scope, known: _Known, client: Key, names: list[str | None], now: int
@@ -155,7 +153,7 @@ class PlainLimits:
                 names.append(key(scope))
         tightest, longest = "", 0
         for rule, name in self.asks(names):
-            window, counted = self._window(rule), _client(name)
+            window, counted = self._window(rule), key_of(name)
             current, previous = window.current.get(counted, 0), window.previous.get(counted, 0)
             refused_for = wait(rule, previous, current, window.ends - now)
             if refused_for > longest:
@@ -174,10 +172,6 @@ def _still(known: _Known, client: Key, now: int) -> Decision:
         decision = refusal(decision[1], until - now, now)
         known[client] = until, decision
     return decision
-
-
-def _client(name: str) -> Key:
-    return name if len(name) <= LONGEST else short(name)
 
 
 def _is_ours(key: object) -> bool:

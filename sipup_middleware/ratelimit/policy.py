@@ -18,6 +18,7 @@ __all__ = (
     "Strategy",
     "admission",
     "faded",
+    "made",
     "owed",
     "refusal",
     "until_drained",
@@ -101,7 +102,8 @@ class Decision(NamedTuple):
     """Names of the shadow rules that would have refused."""
 
 
-_made = tuple.__new__  # a third of the time that the keywords of a NamedTuple take
+made = tuple.__new__
+"""Makes a NamedTuple of its type and its values, in a third of the time that its keywords take."""
 
 UNAVAILABLE = Decision(allowed=False, rule="", remaining=0, reset=1, reset_at=0)
 """Nobody can count, and uncounted requests are not wanted."""
@@ -109,16 +111,14 @@ UNAVAILABLE = Decision(allowed=False, rule="", remaining=0, reset=1, reset_at=0)
 
 def admission(rule: str, left: int, resets: int, now: int, shadowed: tuple[str, ...] = ()) -> Decision:
     """Return the decision to serve; *resets* is how long until the rule's units are back."""
-    return _made(
-        Decision, (True, rule, left, -(-resets // 1000), -(-(now + resets) // 1000), False, shadowed)
-    )
+    return made(Decision, (True, rule, left, -(-resets // 1000), -(-(now + resets) // 1000), False, shadowed))
 
 
 def refusal(
     rule: str, wait: int, now: int, *, banned: bool = False, shadowed: tuple[str, ...] = ()
 ) -> Decision:
     """Return the decision to refuse for *wait*."""
-    return _made(Decision, (False, rule, 0, -(-wait // 1000), -(-(now + wait) // 1000), banned, shadowed))
+    return made(Decision, (False, rule, 0, -(-wait // 1000), -(-(now + wait) // 1000), banned, shadowed))
 
 
 def faded(previous: int, left: int, period: int) -> int:

@@ -17,7 +17,7 @@ from sipup_middleware.bridge import Home
 from sipup_middleware.errors import MissingExtra, StoreUnavailable
 from sipup_middleware.ratelimit.backoff import Backoff, milliseconds, swing
 from sipup_middleware.ratelimit.bans import no_backoff
-from sipup_middleware.ratelimit.policy import Decision, Rule
+from sipup_middleware.ratelimit.policy import Decision, Rule, made
 from sipup_middleware.ratelimit.questions import (
     Arg,
     Decides,
@@ -52,8 +52,6 @@ except ImportError as error:
 __all__ = ("RedisLimiter", "check_url")
 
 _NUMBERS = 5  # of a rule that is peeked at
-
-_made = tuple.__new__  # a third of the time that the keywords of a NamedTuple take
 
 
 class RedisLimiter:
@@ -90,7 +88,7 @@ class RedisLimiter:
         allowed, at, remaining, reset, reset_at, banned, *shadowed = reply
         rule = asks[at - 1][0].name if at else ""
         names = tuple([asks[each - 1][0].name for each in shadowed]) if shadowed else ()
-        return _made(Decision, (allowed > 0, rule, remaining, reset, reset_at, banned > 0, names))
+        return made(Decision, (allowed > 0, rule, remaining, reset, reset_at, banned > 0, names))
 
     async def count(self, asks: Iterable[tuple[Rule, str]]) -> None:
         """Count an answered request against the late rules among *asks*, whatever is left of them."""

@@ -17,7 +17,6 @@ number of keys is bounded. Each storage counts for itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
 from threading import Lock
 from typing import NamedTuple
 
@@ -26,14 +25,11 @@ from limits.aio import storage as aio
 
 from sipup_middleware.errors import ConfigurationError
 from sipup_middleware.ratelimit.backoff import milliseconds
-from sipup_middleware.ratelimit.counters import Generations, Key, Sliding
+from sipup_middleware.ratelimit.counters import Generations, Key, Sliding, key_of
 from sipup_middleware.ratelimit.memory import MAX_KEYS, anchored
 from sipup_middleware.ratelimit.policy import faded
 
 __all__ = ("SipupStorage", "ThreadedSipupStorage")
-
-_LONGEST = 64
-"""Characters of a key that are kept as they are."""
 
 
 class _Window(NamedTuple):
@@ -55,7 +51,7 @@ class _Counts:
 
     def add(self, key: str, expiry: float, amount: int) -> int:
         """Count *amount* in a window that ends *expiry* seconds after its first, and return the count."""
-        now, period, name = self._now(), milliseconds(expiry), _name(key)
+        now, period, name = self._now(), milliseconds(expiry), key_of(key)
         if (kept := self._fixed.get(period)) is None:
             kept = self._fixed[period] = Generations(period, self._max_keys)
         window = kept.get(name, now)
@@ -66,7 +62,7 @@ class _Counts:
 
     def find(self, key: str) -> _Window:
         """Return the fixed window of *key*: an empty one that ends now, where there is none."""
-        now, name = self._now(), _name(key)
+        now, name = self._now(), key_of(key)
         for kept in self._fixed.values():  # as many as there are different periods
             window = kept.get(name, now)
             if window is not None and window.ends > now:
@@ -76,7 +72,7 @@ class _Counts:
     def forget(self, key: str) -> None:
         """Count the fixed windows of *key* anew."""
         for kept in self._fixed.values():
-            kept.pop(_name(key))
+            kept.pop(key_of(key))
 
     def acquire(self, key: str, limit: int, expiry: int, amount: int) -> bool:
         """Count *amount* in a sliding window, if it then holds no more than *limit*; say whether it does."""
@@ -105,7 +101,7 @@ class _Counts:
 
     def _slid(self, key: str, expiry: int) -> tuple[Key, Sliding, int, int]:
         """Return the key, the window as it is now, what its last one counted, and how long it lasts."""
-        now, period, name = self._now(), milliseconds(expiry), _name(key)
+        now, period, name = self._now(), milliseconds(expiry), key_of(key)
         if (window := self._sliding.get(period)) is None:
             window = self._sliding[period] = Sliding(period, self._max_keys)
         window.turn(now)
@@ -241,10 +237,3 @@ class ThreadedSipupStorage(threaded.Storage, threaded.SlidingWindowCounterSuppor
         """Count a sliding window anew."""
         with self._turn:
             self._counts.forget_sliding(key, expiry)
-
-
-def _name(key: str) -> Key:
-    """Return *key*, or bytes that stand for a long one, so that neither can be the other."""
-    if len(key) <= _LONGEST:
-        return key
-    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()

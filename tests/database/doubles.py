@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,8 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import anyio
 
 
 @dataclass(eq=False)
@@ -163,3 +165,10 @@ async def wire_to(database_url: str) -> AsyncIterator[Wire]:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what happens beside the test."""
+    with anyio.fail_after(20):
+        while not condition():  # noqa: ASYNC110 (it polls)
+            await anyio.sleep(0.002)

@@ -11,8 +11,7 @@ import pytest
 from sipup_middleware.database import Database, Facade, PoolConfig
 from sipup_middleware.database.pool import Pool
 from tests.asgi import Exchange, get, lifespan
-from tests.database.doubles import wire_to
-from tests.database.test_facade import until
+from tests.database.doubles import until, wire_to
 from tests.database.test_middleware import bare
 
 pytestmark = pytest.mark.live

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sipup_middleware.database import Database, Facade, PoolConfig, current, transactional
 from sipup_middleware.errors import ConfigurationError, PoolTimeout, QueryTimeout
 from tests.asgi import get, lifespan
-from tests.database.test_facade import until
+from tests.database.doubles import until
 from tests.database.test_middleware import bare
 
 pytestmark = pytest.mark.live

@@ -18,7 +18,7 @@ from sipup_middleware.database import Database, Facade, PoolConfig, current
 from sipup_middleware.database.disconnect import Client
 from sipup_middleware.errors import ClientDisconnected
 from tests.asgi import Exchange, http_scope, lifespan
-from tests.database.test_facade import until
+from tests.database.doubles import until
 
 pytestmark = pytest.mark.live
 

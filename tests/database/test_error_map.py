@@ -16,7 +16,8 @@ from sipup_middleware.database import Database, Facade, PoolConfig
 from sipup_middleware.errors import DatabaseUnavailable, OutcomeUnknown, QueryTimeout
 from sipup_middleware.services import Services
 from sipup_middleware.telemetry import Telemetry
-from tests.database.test_facade import kill, until
+from tests.database.doubles import until
+from tests.database.test_facade import kill
 
 pytestmark = pytest.mark.live
 

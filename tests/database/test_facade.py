@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import anyio
 import asyncpg
@@ -12,15 +11,9 @@ import pytest
 from sipup_middleware.bridge import here
 from sipup_middleware.database import Database, Facade, PoolConfig
 from sipup_middleware.errors import DatabaseUnavailable, OutcomeUnknown, QueryTimeout
-from tests.database.doubles import wire_to
+from tests.database.doubles import until, wire_to
 
 pytestmark = pytest.mark.live
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 (it polls)
-            await anyio.sleep(0.005)
 
 
 async def test_each_way_to_ask(db: Facade, table: str) -> None:

@@ -51,6 +51,7 @@ def pooled(**options: Any) -> Callable[[Callable[[Pool, Dials, Clock], Awaitable
 
 
 async def until(condition: Callable[[], object]) -> None:
+    """As in `doubles`, but on the pool's own loop, where anyio takes a trio host's call for trio."""
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 (it polls)
             await asyncio.sleep(0.001)

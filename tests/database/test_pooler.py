@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import anyio
 import pytest
 
 from sipup_middleware.database import Database, Facade, PoolConfig
 from sipup_middleware.database.pooler import refuse_session_state
 from sipup_middleware.errors import ConfigurationError, QueryTimeout
-from sipup_middleware.services import run_services
-from tests.database.servers import Bouncer
-
-
-@pytest.fixture(scope="module")
-def bouncer_url() -> Iterator[str]:
-    with run_services(valkey=False, environ={}) as services:
-        assert services.postgres is not None
-        bouncer = Bouncer(services.postgres)
-        bouncer.start()
-        yield bouncer.url
 
 
 @pytest.fixture

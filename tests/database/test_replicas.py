@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from sipup_middleware.errors import ConfigurationError
 from sipup_middleware.services import Services, run_services
 from sipup_middleware.telemetry import BackendLost, BackendRestored, Fact, Telemetry
 from tests.asgi import get, lifespan
+from tests.database.doubles import until
 from tests.database.servers import Replica
 from tests.database.test_middleware import bare
 
@@ -55,12 +56,6 @@ async def paused(replica: Replica) -> AsyncIterator[None]:
             yield
         finally:
             await db.execute("SELECT pg_wal_replay_resume()")
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    with anyio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 (it polls)
-            await anyio.sleep(0.01)
 
 
 async def until_served(db: Facade) -> None:

@@ -20,16 +20,9 @@ from sipup_middleware.database.slow import SlowQueries
 from sipup_middleware.errors import ConfigurationError
 from sipup_middleware.telemetry import Fact, SlowQuery, Telemetry, WarningRaised
 from tests.asgi import get, lifespan
+from tests.database.doubles import Clock
 
 SECRET = "hunter2"
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

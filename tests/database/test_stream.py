@@ -20,8 +20,8 @@ from sipup_middleware.errors import (
     QueryTimeout,
     TransactionMisuse,
 )
-from tests.database.doubles import wire_to
-from tests.database.test_facade import kill, until
+from tests.database.doubles import until, wire_to
+from tests.database.test_facade import kill
 
 pytestmark = pytest.mark.live
 

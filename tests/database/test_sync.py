@@ -29,7 +29,7 @@ from sipup_middleware.errors import (
     TransactionMisuse,
 )
 from tests.asgi import get, lifespan
-from tests.database.test_facade import until
+from tests.database.doubles import until
 
 pytestmark = pytest.mark.live
 

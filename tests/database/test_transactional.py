@@ -24,7 +24,8 @@ from sipup_middleware.database import Database, Facade, PoolConfig, current, tra
 from sipup_middleware.errors import ConfigurationError, OutcomeUnknown, TransactionMisuse
 from sipup_middleware.telemetry import Telemetry
 from tests.asgi import Exchange, get, http_scope, lifespan, request
-from tests.database.test_facade import kill, until
+from tests.database.doubles import until
+from tests.database.test_facade import kill
 
 pytestmark = pytest.mark.live
 

@@ -269,20 +269,28 @@ async def test_a_server_that_is_not_there_is_no_answer_by_the_deadline(tmp_path:
     await at_home(test)
 
 
+def two_questions() -> tuple[Wire, Line, list[asyncio.Future[Any]]]:
+    """Asked on a transport that then closes without a word."""
+    wire = Wire()
+    line = Line(wire)
+    asked = [line.ask(PING, due()), line.ask(PING, due())]
+    wire.ended = True
+    return wire, line, asked
+
+
+async def fails(answer: Awaitable[Any]) -> None:
+    with pytest.raises(ConnectionError):
+        await answer
+
+
 async def test_a_transport_that_closed_without_a_word_is_a_broken_line() -> None:
     async def test() -> None:
-        wire = Wire()
-        line = Line(wire)
-        first = line.ask(PING, due())
-        second = line.ask(PING, due())
-        wire.ended = True
+        _, line, (first, second) = two_questions()
 
         with pytest.raises(ConnectionError):
             _ = line.ask(PING, due())
-        with pytest.raises(ConnectionError):
-            await first
-        with pytest.raises(ConnectionError):
-            await second
+        await fails(first)
+        await fails(second)
         assert not line.alive
 
     await at_home(test)
@@ -290,16 +298,10 @@ async def test_a_transport_that_closed_without_a_word_is_a_broken_line() -> None
 
 async def test_nor_is_anything_written_to_one_that_closed_before_its_turn_ended() -> None:
     async def test() -> None:
-        wire = Wire()
-        line = Line(wire)
-        first = line.ask(PING, due())
-        second = line.ask(PING, due())
-        wire.ended = True
+        wire, _, (first, second) = two_questions()
 
-        with pytest.raises(ConnectionError):
-            await second
-        with pytest.raises(ConnectionError):
-            await first
+        await fails(second)
+        await fails(first)
         assert wire.written == [PING]
 
     await at_home(test)

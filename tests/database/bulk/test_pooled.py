@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import anyio
 import pytest
 
 from sipup_middleware.database import Database, Facade, PoolConfig
 from sipup_middleware.errors import RowRefused
-from sipup_middleware.services import run_services
 from tests.database.bulk.test_insert import record, records
-from tests.database.servers import Bouncer
 
 pytestmark = pytest.mark.live
 
 TABLE = """
     CREATE TABLE items (id int PRIMARY KEY, name text, code text, price numeric, amount int, supplier int)
 """
-
-
-@pytest.fixture(scope="module")
-def bouncer_url() -> Iterator[str]:
-    with run_services(valkey=False, environ={}) as services:
-        assert services.postgres is not None
-        bouncer = Bouncer(services.postgres)
-        bouncer.start()
-        yield bouncer.url
 
 
 async def test_a_crowd_writes_and_reads_many_rows(bouncer_url: str) -> None:
